@@ -1,1 +1,47 @@
-//! (being written)
+//! The memory account: how many bytes each rank holds, by what they are for.
+//!
+//! Linking this crate (`use memory as _;` is enough) makes its allocator the program's.
+//! Every allocation then carries a small header naming the rank and the [`Family`] it
+//! was made for, so that freeing it, later and on whatever thread, is booked to the
+//! same account. Nothing is sampled or estimated.
+//!
+//! ```
+//! use memory::{Family, account, set_rank, tag};
+//!
+//! set_rank(3); // this thread works for rank 3
+//! let before = account(3)[Family::Gradients].live;
+//! let gradients = {
+//!     let _tag = tag(Family::Gradients); // until the end of this block
+//!     vec![0f32; 1000]
+//! };
+//! assert_eq!(account(3)[Family::Gradients].live - before, 4000);
+//! drop(gradients);
+//! assert_eq!(account(3)[Family::Gradients].live, before);
+//! ```
+//!
+//! Rank and family belong to the thread. A new thread starts as rank 0 and
+//! [`Family::Other`]: whoever starts workers for a rank calls [`set_rank`] in them.
+//!
+//! **What is counted** is the bytes asked for. Headers (16 bytes; 64 from 64 KiB on) and
+//! rounding are not; [`process_peak`], the kernel's view, contains everything.
+//!
+//! **Blocks of 64 KiB and more are kept for reuse when freed** (see [`blocks`] for
+//! why and for what was measured). Kept blocks are in nobody's account, since nobody
+//! holds them; [`cached`] tells how many bytes they are and [`release`] returns
+//! them to the kernel.
+
+mod account;
+mod allocator;
+pub mod blocks;
+mod process;
+mod thread;
+
+pub use account::{Account, Family, RANKS, Use, account, reset_peak};
+pub use allocator::Tagging;
+pub use blocks::{cached, release};
+pub use process::{page_faults, process_peak};
+pub use thread::{Tag, rank, set_rank, tag};
+
+/// The allocator of every program that links this crate.
+#[global_allocator]
+static ALLOCATOR: Tagging = Tagging;

@@ -1,0 +1,166 @@
+//! The allocator: a header in front of every block says whose it is.
+
+use crate::account::Place;
+use crate::{blocks, thread};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
+
+/// Books every allocation to the thread's rank and family. Small blocks come from
+/// [`System`], large ones from [`blocks`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tagging;
+
+/// The 16 bytes right before what the user gets.
+#[repr(C, align(16))]
+struct Header {
+    place: Place,
+    /// The block's class, or `SMALL` if it is `System`'s.
+    class: u16,
+}
+
+const SMALL: u16 = u16::MAX;
+const HEADER: usize = size_of::<Header>();
+
+/// From the start of a small block to what the user gets.
+fn small_offset(align: usize) -> usize {
+    align.max(HEADER)
+}
+
+/// The same for a large block, so that buffers start on a cache line.
+fn large_offset(align: usize) -> usize {
+    align.max(64)
+}
+
+/// What to ask `System` for; `None` if it is more than there can be.
+fn small_layout(size: usize, align: usize) -> Option<Layout> {
+    let size = size.checked_add(small_offset(align))?;
+    Layout::from_size_align(size, align.max(HEADER)).ok()
+}
+
+/// The class of a large block for `layout`; `None` if `System` is to serve it.
+fn large_class(layout: Layout) -> Option<u16> {
+    if layout.size() < blocks::SMALLEST || layout.align() > blocks::ALIGN {
+        return None;
+    }
+    blocks::class_of(layout.size().checked_add(large_offset(layout.align()))?)
+}
+
+impl Tagging {
+    /// # Safety
+    /// As for [`GlobalAlloc::alloc`].
+    unsafe fn obtain(layout: Layout, place: Place, zeroed: bool) -> *mut u8 {
+        let class = large_class(layout);
+        let (start, offset, clean) = match class {
+            Some(class) => {
+                let (start, fresh) = blocks::take(class);
+                (start, large_offset(layout.align()), fresh)
+            }
+            None => {
+                let Some(whole) = small_layout(layout.size(), layout.align()) else {
+                    return ptr::null_mut();
+                };
+                // SAFETY: `whole` is never empty: it has room for the header.
+                let start = unsafe {
+                    if zeroed {
+                        System.alloc_zeroed(whole)
+                    } else {
+                        System.alloc(whole)
+                    }
+                };
+                (start, small_offset(layout.align()), true)
+            }
+        };
+        if start.is_null() {
+            return start;
+        }
+        // SAFETY: the block has `offset + layout.size()` bytes, and `offset` is a
+        // multiple of 16 not below the header's size.
+        unsafe {
+            let user = start.add(offset);
+            let header = user.sub(HEADER).cast::<Header>();
+            header.write(Header { place, class: class.unwrap_or(SMALL) });
+            if zeroed && !clean {
+                user.write_bytes(0, layout.size());
+            }
+            place.add(layout.size());
+            user
+        }
+    }
+}
+
+// SAFETY: `obtain` returns blocks of at least the layout's size at its alignment, all
+// of whose bytes are the caller's; a block goes back to where its header says it came
+// from, with the layout it was made with. Nothing here unwinds: there is no arithmetic
+// that can overflow and no thread-local that can be gone.
+unsafe impl GlobalAlloc for Tagging {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { Self::obtain(layout, thread::here(), false) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { Self::obtain(layout, thread::here(), true) }
+    }
+
+    unsafe fn dealloc(&self, user: *mut u8, layout: Layout) {
+        // SAFETY: `user` came from `obtain`, so its header is before it, and the
+        // offset depends on the alignment alone, which the caller repeats.
+        unsafe {
+            let Header { place, class } = user.sub(HEADER).cast::<Header>().read();
+            place.subtract(layout.size());
+            if class == SMALL {
+                let offset = small_offset(layout.align());
+                let (size, align) =
+                    (layout.size() + offset, layout.align().max(HEADER));
+                let whole = Layout::from_size_align_unchecked(size, align);
+                System.dealloc(user.sub(offset), whole);
+            } else {
+                blocks::give(user.sub(large_offset(layout.align())), class);
+            }
+        }
+    }
+
+    unsafe fn realloc(&self, user: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as in `dealloc`; the caller promises that `size` is no overflow.
+        unsafe {
+            let wanted = Layout::from_size_align_unchecked(size, layout.align());
+            let Header { place, class } = user.sub(HEADER).cast::<Header>().read();
+            let moved = if class == SMALL && large_class(wanted).is_none() {
+                let offset = small_offset(layout.align());
+                let (old, align) = (layout.size() + offset, layout.align().max(HEADER));
+                let Some(new) = small_layout(size, layout.align()) else {
+                    return ptr::null_mut();
+                };
+                let whole = Layout::from_size_align_unchecked(old, align);
+                let start = System.realloc(user.sub(offset), whole, new.size());
+                if start.is_null() {
+                    return start;
+                }
+                start.add(offset)
+            } else if class != SMALL && fits(class, wanted) {
+                user
+            } else {
+                let moved = Self::obtain(wanted, place, false);
+                if !moved.is_null() {
+                    moved.copy_from_nonoverlapping(user, size.min(layout.size()));
+                    self.dealloc(user, layout);
+                }
+                return moved;
+            };
+            if size > layout.size() {
+                place.add(size - layout.size());
+            } else {
+                place.subtract(layout.size() - size);
+            }
+            moved
+        }
+    }
+}
+
+/// Whether a large block may stay where it is: it is big enough and at least half used.
+fn fits(class: u16, wanted: Layout) -> bool {
+    let capacity = blocks::capacity(class);
+    let room = capacity - large_offset(wanted.align());
+    (capacity / 2..=room).contains(&wanted.size())
+}
