@@ -150,10 +150,14 @@ fn many_threads_end_where_they_began() {
     std::thread::scope(|scope| {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..THREADS).map(|_| mpsc::channel::<(Vec<u64>, u64)>()).unzip();
+        let mut threads = Vec::new();
         for (i, inbox) in receivers.into_iter().enumerate() {
             let next = senders[(i + 1) % THREADS].clone();
-            scope.spawn(move || churn(20 + i, inbox, next));
+            threads.push(scope.spawn(move || churn(20 + i, inbox, next)));
         }
+        drop(senders);
+        // The scope's end alone would not wait for a thread's own last frees.
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     let after: Vec<_> = ranks.map(live).collect();
     assert_eq!(after, before);
