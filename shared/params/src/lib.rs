@@ -1,1 +1,3 @@
 //! (being written)
+pub mod element;
+pub use element::{Element, Real};
