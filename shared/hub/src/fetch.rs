@@ -1,0 +1,399 @@
+//! Fetching a repository of the hub into the cache that all Hugging Face tools share.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
+use hf_hub::{Cache, Repo, RepoType};
+use indicatif::ProgressBar;
+
+use crate::folder::Folder;
+use crate::weights::{INDEX, SINGLE, read_index};
+
+/// What is fetched beside the weights, where the repository has it.
+const SMALL_FILES: [&str; 5] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+];
+
+/// Where repositories come from and where they are kept.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// The hub's address, without a slash at the end.
+    pub endpoint: String,
+    /// The cache: `models--org--name` folders, laid out as Python's huggingface_hub does.
+    pub cache: PathBuf,
+    /// What proves that a gated or private repository may be read.
+    pub token: Option<String>,
+    /// Whether only the cache may be used.
+    pub offline: bool,
+    /// Whether to show a bar for each download.
+    pub progress: bool,
+    /// How long a request may make no progress before it is given up.
+    pub patience: Duration,
+}
+
+impl Hub {
+    /// As the environment says, in the variables of Python's huggingface_hub:
+    /// `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_TOKEN` (otherwise
+    /// the token that `hf auth login` left in `HF_HOME`), `HF_HUB_OFFLINE`.
+    ///
+    /// # Errors
+    /// No variable and no home folder say where the cache is.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(|name| env::var(name).ok(), env::home_dir())
+    }
+
+    /// As [`Hub::from_env`], with the environment given.
+    pub(crate) fn from_variables(
+        variable: impl Fn(&str) -> Option<String>,
+        home: Option<PathBuf>,
+    ) -> Result<Self> {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let path = |name: &str| variable(name).map(PathBuf::from);
+        let caches =
+            path("XDG_CACHE_HOME").or_else(|| home.map(|home| home.join(".cache")));
+        let hf_home = path("HF_HOME").or_else(|| Some(caches?.join("huggingface")));
+        let cache = path("HF_HUB_CACHE")
+            .or_else(|| Some(hf_home.as_ref()?.join("hub")))
+            .context("there is no home folder to keep downloads in; set HF_HOME")?;
+        let saved_token = || {
+            let text = fs::read_to_string(hf_home.as_ref()?.join("token")).ok()?;
+            Some(text.trim().to_string()).filter(|token| !token.is_empty())
+        };
+        let endpoint =
+            variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
+        let offline = variable("HF_HUB_OFFLINE").is_some_and(|value| {
+            ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
+        });
+        Ok(Self {
+            endpoint: endpoint.trim_end_matches('/').to_string(),
+            cache,
+            token: variable("HF_TOKEN").or_else(saved_token),
+            offline,
+            progress: true,
+            patience: Duration::from_secs(60),
+        })
+    }
+
+    /// The folder of `id` (`org/name`) at `revision` (a branch, tag or commit): from the
+    /// cache if it is there whole, without a request; otherwise downloaded.
+    ///
+    /// # Errors
+    /// An unknown, gated or private repository, a file missing from it, a hub that cannot
+    /// be reached or makes no progress, a download that broke off, a cache that cannot be
+    /// written to: each in words, with what to do.
+    pub fn fetch(&self, id: &str, revision: &str) -> Result<Folder> {
+        if let Some(snapshot) = self.snapshot(id, revision)
+            && is_whole(&snapshot)
+        {
+            return Ok(Folder::at(snapshot));
+        }
+        ensure!(
+            !self.offline,
+            "{id}@{revision} is not, or not wholly, in the cache {} (nor is there a folder \
+             of that name here), and HF_HUB_OFFLINE forbids to download it; unset it, or \
+             fetch the model where there is a network",
+            self.cache.display()
+        );
+        self.download(id, revision).with_context(|| {
+            format!("{id} (no folder here, so a model on the hub) could not be fetched")
+        })
+    }
+
+    /// The cached snapshot of a revision, whole or not.
+    fn snapshot(&self, id: &str, revision: &str) -> Option<PathBuf> {
+        let repo = self.cache.join(repo(id, revision).folder_name());
+        let commit = match is_commit(revision) {
+            true => revision.to_string(),
+            false => fs::read_to_string(repo.join("refs").join(revision)).ok()?,
+        };
+        let commit = commit.trim();
+        is_commit(commit).then(|| repo.join("snapshots").join(commit))
+    }
+
+    fn download(&self, id: &str, revision: &str) -> Result<Folder> {
+        let cache = Cache::new(self.cache.clone());
+        let api = ApiBuilder::from_cache(cache.clone())
+            .with_endpoint(self.endpoint.clone())
+            .with_token(self.token.clone())
+            .with_progress(false) // the bars are drawn by `Watch`
+            .build()
+            .map_err(|error| anyhow!("{error}"))?;
+
+        let asked = api.repo(repo(id, revision));
+        let info = self
+            .attended(move |_| asked.info())?
+            .map_err(|error| self.explain(id, revision, None, error))?;
+        ensure!(
+            is_commit(&info.sha),
+            "{} answers that {id} is at commit {:?}; 40 hexadecimal digits are expected",
+            self.endpoint,
+            info.sha
+        );
+        // All files from one commit, even if someone pushes meanwhile.
+        let commit = info.sha;
+        let held: BTreeSet<String> =
+            info.siblings.into_iter().map(|file| file.rfilename).collect();
+        ensure!(
+            held.contains("config.json"),
+            "it has no config.json, so it is no model in Hugging Face form; it holds {}",
+            first_names(&held)
+        );
+        let get = |file: &str| self.file(&api, id, &commit, file);
+        let mut config = PathBuf::new();
+        for file in SMALL_FILES.iter().rev().filter(|&&file| held.contains(file)) {
+            config = get(file)?;
+        }
+        // Weights last: a snapshot that has them is whole.
+        if held.contains(SINGLE) {
+            get(SINGLE)?;
+        } else if held.contains(INDEX) {
+            let index = read_index(&get(INDEX)?)?;
+            let shards: BTreeSet<String> = index.into_values().collect();
+            for (i, shard) in shards.iter().enumerate() {
+                ensure!(
+                    held.contains(shard),
+                    "its index names the shard {shard}, which it does not hold"
+                );
+                get(shard)
+                    .with_context(|| format!("shard {} of {}", i + 1, shards.len()))?;
+            }
+        }
+        cache
+            .repo(repo(id, revision))
+            .create_ref(&commit)
+            .with_context(|| format!("cannot write to {}", self.cache.display()))?;
+        config.pop();
+        Ok(Folder::at(config))
+    }
+
+    /// One file of a commit, from the cache or the hub, its length checked.
+    fn file(&self, api: &Api, id: &str, commit: &str, file: &str) -> Result<PathBuf> {
+        if let Some(path) = self.snapshot(id, commit).map(|folder| folder.join(file))
+            && path.exists()
+        {
+            return Ok(path);
+        }
+        let repo: ApiRepo = api.repo(repo(id, commit));
+        let (name, progress) = (file.to_string(), self.progress);
+        let (path, expected) = self
+            .attended(move |watch| {
+                let watch = watch.of_file(progress);
+                let path = repo.download_with_progress(&name, watch.clone());
+                path.map(|path| (path, watch.state().expected))
+            })?
+            .map_err(|error| self.explain(id, commit, Some(file), error))?;
+        // hf-hub does not compare lengths: a proxy may end a download early, or answer
+        // the request for the second half with the whole.
+        let length = fs::metadata(&path)?.len();
+        if length != expected {
+            for wrong in [fs::canonicalize(&path)?, path] {
+                fs::remove_file(wrong)?;
+            }
+            bail!(
+                "{file} has {expected} bytes on the hub, but {length} arrived; try again"
+            );
+        }
+        Ok(path)
+    }
+
+    /// Runs a request in a thread of its own and waits while it makes progress: hf-hub
+    /// sets no timeouts, and a hub that accepts and says nothing would hang us for ever.
+    fn attended<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(Watch) -> T + Send + 'static,
+    ) -> Result<T> {
+        let watch = Watch::default();
+        let (done, result) = mpsc::channel();
+        let in_thread = watch.clone();
+        thread::Builder::new()
+            .name("download".into())
+            .spawn(move || done.send(request(in_thread)))
+            .context("cannot start a thread for the download")?;
+        loop {
+            let idle = watch.state().last.elapsed();
+            match result.recv_timeout(self.patience.saturating_sub(idle)) {
+                Ok(result) => return Ok(result),
+                Err(mpsc::RecvTimeoutError::Disconnected) => bail!(
+                    "{} gave an answer that hf-hub could not make sense of",
+                    self.endpoint
+                ),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let idle = watch.state().last.elapsed();
+                    ensure!(
+                        idle < self.patience,
+                        "{} has sent nothing for {:.0?}; check the network and try again: \
+                         what has arrived is kept",
+                        self.endpoint,
+                        idle
+                    );
+                }
+            }
+        }
+    }
+
+    /// An error of hf-hub's in words.
+    fn explain(
+        &self,
+        id: &str,
+        revision: &str,
+        file: Option<&str>,
+        error: ApiError,
+    ) -> anyhow::Error {
+        let Self { endpoint, .. } = self;
+        let what = match file {
+            Some(file) => format!("{file} of {id}"),
+            None => id.to_string(),
+        };
+        let ApiError::RequestError(request) = &error else {
+            return match error {
+                ApiError::IoError(error) => anyhow!(
+                    "the download of {what} broke off: {error}; try again: what has \
+                     arrived is kept in {}",
+                    self.cache.display()
+                ),
+                ApiError::LockAcquisition(lock) => anyhow!(
+                    "another process is downloading {what} (it holds {}); wait for it",
+                    lock.display()
+                ),
+                ApiError::InvalidResume => self.bad_part(&what, id),
+                error => {
+                    anyhow!("{endpoint} gave an unexpected answer for {what}: {error}")
+                }
+            };
+        };
+        match &**request {
+            ureq::Error::StatusCode(401 | 403) => {
+                let advice = match self.token {
+                    Some(_) => "your token does not open it; accept its terms there",
+                    None => "if it is gated, accept its terms there and set HF_TOKEN",
+                };
+                anyhow!(
+                    "{endpoint}/{id} refuses access to {what} ({request}): check the \
+                     spelling; {advice}"
+                )
+            }
+            ureq::Error::StatusCode(404) => match file {
+                Some(file) => {
+                    anyhow!("{endpoint}/{id} has no file {file} at {revision}")
+                }
+                None => anyhow!(
+                    "{endpoint} has no model {id}, or it has no revision {revision}: check \
+                     the spelling"
+                ),
+            },
+            ureq::Error::StatusCode(416) => self.bad_part(&what, id),
+            ureq::Error::StatusCode(_) => {
+                anyhow!(
+                    "{endpoint} cannot serve {what} now ({request}); try again later"
+                )
+            }
+            request => anyhow!(
+                "{endpoint} cannot be reached for {what}: {request}; check the network, \
+                 the proxy and HF_ENDPOINT"
+            ),
+        }
+    }
+
+    fn bad_part(&self, what: &str, id: &str) -> anyhow::Error {
+        let blobs = self.cache.join(repo(id, "main").folder_name()).join("blobs");
+        anyhow!(
+            "an earlier download of {what} left a piece that does not fit; remove {} and \
+             try again",
+            blobs.join("*.part").display()
+        )
+    }
+}
+
+fn repo(id: &str, revision: &str) -> Repo {
+    Repo::with_revision(id.to_string(), RepoType::Model, revision.to_string())
+}
+
+/// Whether a text is a full commit hash; also what keeps a hub's answer from leading out
+/// of the cache.
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether a snapshot has its configuration and all its weights.
+fn is_whole(snapshot: &Path) -> bool {
+    let has = |file: &str| snapshot.join(file).is_file();
+    let sharded = || {
+        let index = read_index(&snapshot.join(INDEX));
+        index.is_ok_and(|index| index.values().all(|shard| has(shard)))
+    };
+    has("config.json") && (has(SINGLE) || has(INDEX) && sharded())
+}
+
+fn first_names(names: &BTreeSet<String>) -> String {
+    let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+    match names.len() {
+        0 => "nothing".to_string(),
+        1..=5 => first.join(", "),
+        more => format!("{} and {} more", first.join(", "), more - 5),
+    }
+}
+
+/// Sees a download's progress: for the bar, for patience, and for the expected length.
+#[derive(Clone, Default)]
+struct Watch(Arc<Mutex<WatchState>>);
+
+struct WatchState {
+    /// When bytes last arrived.
+    last: Instant,
+    /// The file's length, once the hub has told it.
+    expected: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Default for WatchState {
+    fn default() -> Self {
+        Self { last: Instant::now(), expected: 0, bar: None }
+    }
+}
+
+impl Watch {
+    fn state(&self) -> std::sync::MutexGuard<'_, WatchState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of_file(self, progress: bool) -> Self {
+        self.state().bar = progress.then(|| ProgressBar::new(0));
+        self
+    }
+}
+
+impl hf_hub::api::Progress for Watch {
+    fn init(&mut self, size: usize, filename: &str) {
+        let mut state = self.state();
+        state.last = Instant::now();
+        state.expected = size as u64;
+        if let Some(bar) = &mut state.bar {
+            hf_hub::api::Progress::init(bar, size, filename);
+        }
+    }
+
+    fn update(&mut self, size: usize) {
+        let mut state = self.state();
+        state.last = Instant::now();
+        if let Some(bar) = &state.bar {
+            bar.inc(size as u64);
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(bar) = &self.state().bar {
+            bar.finish();
+        }
+    }
+}
