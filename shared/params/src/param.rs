@@ -1,0 +1,368 @@
+//! Parameters: named ranges of flat buffers.
+use crate::buffer::{Buffer, Read, Write};
+use crate::element::{Element, Real};
+use crate::shard::{Init, Shard};
+use crate::with_float;
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
+use memory::Family;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The parameters of one stretch of the model, side by side.
+pub struct Flat {
+    /// What the model computes with.
+    pub values: Arc<Buffer>,
+    /// The *main* gradients: summed over the micro-batches of a step, in the
+    /// accumulation type of the values.
+    pub grads: Arc<Buffer>,
+    /// What lies in the buffers, in this order, without gaps.
+    pub params: Vec<Param>,
+}
+
+/// A parameter. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct Param(Arc<Inner>);
+
+struct Inner {
+    shard: Shard,
+    init: Init,
+    place: OnceLock<Place>,
+    /// No gradient has arrived in this step: the next one overwrites, which spares a pass
+    /// of zeros over the buffer.
+    fresh: AtomicBool,
+}
+
+struct Place {
+    values: Arc<Buffer>,
+    grads: Arc<Buffer>,
+    range: Range<usize>,
+}
+
+impl Param {
+    /// What this rank holds of it.
+    pub fn shard(&self) -> &Shard {
+        &self.0.shard
+    }
+    /// Its Hugging Face name.
+    pub fn name(&self) -> &str {
+        &self.0.shard.name
+    }
+    /// The type of its values.
+    ///
+    /// # Errors
+    /// It has not been built.
+    pub fn dtype(&self) -> Result<DType> {
+        Ok(self.place()?.values.dtype())
+    }
+    /// Its range of the flat buffers.
+    ///
+    /// # Errors
+    /// It has not been built.
+    pub fn range(&self) -> Result<Range<usize>> {
+        Ok(self.place()?.range.clone())
+    }
+    fn place(&self) -> Result<&Place> {
+        let missing = || Error::Msg(format!("{} has not been built", self.name()));
+        self.0.place.get().ok_or_else(missing)
+    }
+    fn named(&self, error: Error) -> Error {
+        error.context(self.name().to_string())
+    }
+
+    /// Its values, `[shard.shape]` row-major.
+    ///
+    /// # Errors
+    /// `T` is not their type, or they are being written.
+    pub fn values<T: Element>(&self) -> Result<Read<T>> {
+        values(std::slice::from_ref(self))
+    }
+    /// Its values, to be overwritten.
+    ///
+    /// # Errors
+    /// `T` is not their type, or they are in use.
+    pub fn values_mut<T: Element>(&self) -> Result<Write<T>> {
+        let place = self.place()?;
+        place.values.write(place.range.clone()).map_err(|e| self.named(e))
+    }
+    /// Its main gradient.
+    ///
+    /// # Errors
+    /// No gradient has arrived in this step, `A` is not its type, or it is being written.
+    pub fn grad<A: Real>(&self) -> Result<Read<A>> {
+        self.check_gradient()?;
+        let place = self.place()?;
+        place.grads.read(place.range.clone()).map_err(|e| self.named(e))
+    }
+    /// Says that no gradient has arrived yet.
+    pub fn begin_step(&self) {
+        self.0.fresh.store(true, Ordering::Relaxed);
+    }
+    /// # Errors
+    /// No gradient has arrived in this step.
+    pub fn check_gradient(&self) -> Result<()> {
+        if self.0.fresh.load(Ordering::Relaxed) {
+            bail!(
+                "{} received no gradient: between it and the loss some operation is not \
+                 one of `ops`, which alone are recorded",
+                self.name()
+            )
+        }
+        Ok(())
+    }
+    /// A copy of its values.
+    ///
+    /// # Errors
+    /// They are being written.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        with_float!(self.dtype()?, T => {
+            Tensor::from_slice(&self.values::<T>()?, &self.shard().shape[..], &Device::Cpu)
+        })
+    }
+    /// A copy of its main gradient.
+    ///
+    /// # Errors
+    /// No gradient has arrived in this step, or it is being written.
+    pub fn grad_tensor(&self) -> Result<Tensor> {
+        with_float!(self.place()?.grads.dtype(), T => {
+            type A = <T as Element>::Acc;
+            Tensor::from_slice(&self.grad::<A>()?, &self.shard().shape[..], &Device::Cpu)
+        })
+    }
+}
+
+/// The values of parameters that lie side by side in one buffer, as one slice: matrices
+/// with as many columns are one matrix there, with the rows of all.
+///
+/// # Errors
+/// They do not lie side by side, `T` is not their type, or they are being written.
+pub fn values<T: Element>(params: &[Param]) -> Result<Read<T>> {
+    let (first, range) = side_by_side(params)?;
+    first.place()?.values.read(range).map_err(|e| first.named(e))
+}
+
+/// Adds to the main gradients of parameters that lie side by side in one buffer.
+///
+/// `add` receives the gradients as one slice, and whether to overwrite it (`true` for the
+/// first gradient of a step) or to add to it.
+///
+/// # Errors
+/// They do not lie side by side, `A` is not the type of the gradients, or these are in
+/// use.
+pub fn accumulate<A: Real>(
+    params: &[Param],
+    add: impl FnOnce(&mut [A], bool),
+) -> Result<()> {
+    let (first, range) = side_by_side(params)?;
+    let grads = &first.place()?.grads;
+    let mut grads = grads.write::<A>(range.clone()).map_err(|e| first.named(e))?;
+    let fresh: Vec<bool> =
+        params.iter().map(|p| p.0.fresh.swap(false, Ordering::Relaxed)).collect();
+    let all = fresh.iter().all(|fresh| *fresh);
+    if !all {
+        for (param, _) in params.iter().zip(fresh).filter(|(_, fresh)| *fresh) {
+            let own = param.range()?;
+            grads[own.start - range.start..own.end - range.start].fill(A::of(0.0));
+        }
+    }
+    add(&mut grads, all);
+    Ok(())
+}
+
+fn side_by_side(params: &[Param]) -> Result<(&Param, Range<usize>)> {
+    let Some((first, rest)) = params.split_first() else { bail!("no parameters") };
+    let place = first.place()?;
+    let mut range = place.range.clone();
+    for param in rest {
+        let next = param.place()?;
+        if !Arc::ptr_eq(&place.values, &next.values) || next.range.start != range.end {
+            bail!("{} and {} do not lie side by side", first.name(), param.name())
+        }
+        range.end = next.range.end;
+    }
+    Ok((first, range))
+}
+
+/// Collects the parameters of a model as it is built, then allocates and draws them.
+pub struct ParamBuilder {
+    seed: u64,
+    dtype: DType,
+    flats: Vec<Vec<Param>>,
+}
+
+impl ParamBuilder {
+    /// Parameters of type `dtype`, drawn from `seed`.
+    pub fn new(seed: u64, dtype: DType) -> ParamBuilder {
+        ParamBuilder { seed, dtype, flats: vec![vec![]] }
+    }
+    /// A parameter that this rank holds all of.
+    pub fn add(&mut self, name: &str, shape: &[usize], init: Init) -> Param {
+        self.add_shard(Shard::whole(name, shape), init)
+    }
+    /// A parameter that this rank holds `shard` of.
+    pub fn add_shard(&mut self, shard: Shard, init: Init) -> Param {
+        let (place, fresh) = (OnceLock::new(), AtomicBool::new(true));
+        let param = Param(Arc::new(Inner { shard, init, place, fresh }));
+        if let Some(flat) = self.flats.last_mut() {
+            flat.push(param.clone());
+        }
+        param
+    }
+    /// What is added from here on lies in flat buffers of its own.
+    pub fn next_flat(&mut self) {
+        self.flats.push(vec![]);
+    }
+    /// Allocates the buffers and draws the initial values on `threads` threads.
+    ///
+    /// # Errors
+    /// The type is no float type, or two parameters share a name.
+    pub fn build(self, threads: usize) -> Result<Params> {
+        let mut names = std::collections::HashSet::new();
+        for param in self.flats.iter().flatten() {
+            if !names.insert(param.name().to_string()) {
+                bail!("two parameters are named {}", param.name())
+            }
+        }
+        let flats = self.flats.into_iter().filter(|params| !params.is_empty());
+        let flats = flats.map(|params| {
+            let len = params.iter().map(|p| p.shard().elements()).sum();
+            let values = Buffer::zeros(self.dtype, len, Family::Parameters)?;
+            let acc = if self.dtype == DType::F64 { DType::F64 } else { DType::F32 };
+            let grads = Buffer::zeros(acc, len, Family::Gradients)?;
+            let mut start = 0;
+            for param in &params {
+                let range = start..start + param.shard().elements();
+                start = range.end;
+                let (values, grads) = (values.clone(), grads.clone());
+                let _ = param.0.place.set(Place { values, grads, range });
+                with_float!(self.dtype, T => param.fill::<T>(self.seed, threads))?;
+            }
+            Ok(Flat { values, grads, params })
+        });
+        Ok(Params { flats: flats.collect::<Result<_>>()? })
+    }
+}
+
+impl Param {
+    /// Draws the initial values.
+    fn fill<T: Element>(&self, seed: u64, threads: usize) -> Result<()> {
+        let (shard, init) = (self.shard(), self.0.init);
+        let mut values = self.values_mut::<T>()?;
+        let each = values.len().div_ceil(threads.max(1)).max(1 << 14);
+        std::thread::scope(|scope| {
+            for (i, part) in values.chunks_mut(each).enumerate() {
+                let mut draw = move || {
+                    let range = i * each..i * each + part.len();
+                    for (value, x) in part.iter_mut().zip(init.draw(seed, shard, range))
+                    {
+                        *value = T::from_f64(x);
+                    }
+                };
+                if i * each + each < shard.elements() {
+                    scope.spawn(draw);
+                } else {
+                    draw();
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// All parameters of this rank.
+pub struct Params {
+    /// In the order in which they were added.
+    pub flats: Vec<Flat>,
+}
+
+impl Params {
+    /// Every parameter, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = &Param> {
+        self.flats.iter().flat_map(|flat| &flat.params)
+    }
+    /// The parameter of that name.
+    pub fn get(&self, name: &str) -> Option<&Param> {
+        self.iter().find(|param| param.name() == name)
+    }
+    /// The number of elements this rank holds.
+    pub fn elements(&self) -> usize {
+        self.flats.iter().map(|flat| flat.values.len()).sum()
+    }
+    /// Starts a step: the first gradient of each parameter overwrites the last step's.
+    pub fn begin_step(&self) {
+        self.iter().for_each(Param::begin_step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(dtype: DType) -> Params {
+        let mut builder = ParamBuilder::new(7, dtype);
+        builder.add("a", &[3, 2], Init::Normal(1.0));
+        builder.add("b", &[4, 2], Init::Normal(1.0));
+        builder.next_flat();
+        builder.add("c", &[5], Init::Ones);
+        builder.build(2).unwrap()
+    }
+
+    #[test]
+    fn parameters_lie_side_by_side_within_a_flat() {
+        let params = build(DType::F32);
+        assert_eq!((params.flats.len(), params.elements()), (2, 19));
+        let all: Vec<Param> = params.iter().cloned().collect();
+        let both = values::<f32>(&all[..2]).unwrap();
+        assert_eq!(both[6..], all[1].values::<f32>().unwrap()[..]);
+        assert!(values::<f32>(&all[1..]).is_err(), "b and c are in different flats");
+        assert!(values::<f32>(&[all[1].clone(), all[0].clone()]).is_err());
+        assert!(all[0].values::<f64>().is_err());
+    }
+
+    #[test]
+    fn the_first_gradient_overwrites_and_the_next_adds() {
+        let params = build(DType::F32);
+        let all: Vec<Param> = params.iter().cloned().collect();
+        let add = |params: &[Param], x: f32| {
+            accumulate::<f32>(params, |grad, first| {
+                grad.iter_mut().for_each(|g| *g = if first { x } else { *g + x })
+            })
+            .unwrap()
+        };
+        for _ in 0..2 {
+            params.begin_step();
+            assert!(all[0].grad::<f32>().is_err(), "no gradient has arrived");
+            add(&all[..1], 1.0);
+            // a has one, b has none: only a's is kept.
+            add(&all[..2], 2.0);
+            add(&all[1..2], 4.0);
+            assert_eq!(all[0].grad::<f32>().unwrap()[..], [3.0; 6]);
+            assert_eq!(all[1].grad::<f32>().unwrap()[..], [6.0; 8]);
+            let missing = all[2].check_gradient().unwrap_err().to_string();
+            assert!(missing.contains("c received no gradient"), "{missing}");
+        }
+    }
+
+    #[test]
+    fn every_type_starts_from_the_same_values() {
+        let wide = build(DType::F64).get("a").unwrap().to_tensor().unwrap();
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let narrow = build(dtype).get("a").unwrap().to_tensor().unwrap();
+            let want = wide.to_dtype(dtype).unwrap().to_dtype(DType::F64).unwrap();
+            let got = narrow.to_dtype(DType::F64).unwrap();
+            let diff = (got - &want).unwrap().abs().unwrap();
+            // f64 to bf16 may round twice on the way.
+            let ulp = want.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+            let worst = diff.max_all().unwrap().to_scalar::<f64>().unwrap();
+            assert!(worst <= ulp / 128.0, "{dtype:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut builder = ParamBuilder::new(0, DType::F32);
+        builder.add("a", &[1], Init::Zeros);
+        builder.add("a", &[2], Init::Zeros);
+        assert!(builder.build(1).err().unwrap().to_string().contains("named a"));
+    }
+}
