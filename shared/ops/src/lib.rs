@@ -1,3 +1,44 @@
-//! (being written)
+//! The differentiable operations a decoder is made of: few, coarse, each with its backward
+//! written by hand.
+//!
+//! An operation works on candle tensors and owns its parameters: a weight is not an
+//! argument that a graph would hold, but a [`params::Param`] whose values the operation
+//! reads and to whose main gradient its backward adds. So only activations live on the
+//! [tape](record), matrices that share an input are one product, and no gradient tensor
+//! stands between a product and the buffer it belongs in.
+//!
+//! | operation | from, to |
+//! | --- | --- |
+//! | [`embedding`] | tokens to `[batch, seq, hidden]` |
+//! | [`linear`] | one or several matrices with one input |
+//! | [`rms_norm`], [`qk_norm`] | normalization of tokens, of queries and keys |
+//! | [`rope`] | rotation by position |
+//! | [`attention`] | causal, grouped heads, packed documents; no score matrix |
+//! | [`swiglu`], [`add`] | the gate, the residual connection |
+//! | [`head_loss`] | output matrix and cross-entropy, never all logits |
+//! | [`adamw`](fn@adamw), [`sum_of_squares`] | the optimizer's pass, and the norm |
+//!
+//! All run in f64, f32, bf16 and f16; the 16-bit types are for storage, sums are in f32.
+//! Results do not depend on the number of threads ([`threads`]); each rank has its own.
+#![warn(missing_docs)]
+
+mod adamw;
+mod attention;
+mod elementwise;
 pub mod gemm;
+mod head;
+mod kernel;
+mod linear;
+mod norm;
+mod rope;
+mod tape;
 pub mod threads;
+
+pub use adamw::{AdamW, adamw, sum_of_squares};
+pub use attention::attention;
+pub use elementwise::{add, swiglu};
+pub use head::{IGNORE, embedding, head_loss};
+pub use linear::linear;
+pub use norm::{qk_norm, rms_norm};
+pub use rope::{Rope, rope};
+pub use tape::{Gradients, Tape, note, record, recording};

@@ -29,8 +29,6 @@ pub trait Real: Element<Acc = Self> + std::ops::Neg<Output = Self> {
     /// `e` to the power of `self`; in `f32` within 2 ulp over the whole range and written
     /// so that loops over it vectorize.
     fn exp(self) -> Self;
-    /// The larger of the two; either where the other is NaN.
-    fn max(self, other: Self) -> Self;
 }
 
 impl Element for f64 {
@@ -105,10 +103,6 @@ impl Real for f64 {
     fn exp(self) -> f64 {
         f64::exp(self)
     }
-    #[inline(always)]
-    fn max(self, other: f64) -> f64 {
-        f64::max(self, other)
-    }
 }
 impl Real for f32 {
     #[inline(always)]
@@ -139,7 +133,7 @@ impl Real for f32 {
         let clamped = if clamped < -87.33 { -87.33 } else { clamped };
         let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
         let n = shifted - ROUND;
-        let r = clamped - n * 0.693_359_375 - n * -2.121_944_4e-4;
+        let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
         let mut p = 1.987_569_1e-4_f32;
         p = p * r + 1.398_199_9e-3;
         p = p * r + 8.333_452e-3;
@@ -154,10 +148,6 @@ impl Real for f32 {
         let y = y * two(half) * two(rest);
         let y = if x == f32::INFINITY { x } else { y };
         if x == f32::NEG_INFINITY { 0.0 } else { y }
-    }
-    #[inline(always)]
-    fn max(self, other: f32) -> f32 {
-        f32::max(self, other)
     }
 }
 

@@ -352,7 +352,8 @@ mod tests {
             let got = narrow.to_dtype(DType::F64).unwrap();
             let diff = (got - &want).unwrap().abs().unwrap();
             // f64 to bf16 may round twice on the way.
-            let ulp = want.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+            let ulp =
+                want.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
             let worst = diff.max_all().unwrap().to_scalar::<f64>().unwrap();
             assert!(worst <= ulp / 128.0, "{dtype:?}: {worst}");
         }

@@ -161,7 +161,9 @@ mod tests {
         let n = x.len() as f64;
         let moment = |p: i32| x.iter().map(|x| x.powi(p)).sum::<f64>() / n;
         // Within five standard errors of the moments of a standard normal.
-        for (p, want, variance) in [(1, 0., 1.), (2, 1., 2.), (3, 0., 15.), (4, 3., 96.)] {
+        for (p, want, variance) in
+            [(1, 0., 1.), (2, 1., 2.), (3, 0., 15.), (4, 3., 96.)]
+        {
             let error = (moment(p) - want).abs();
             assert!(error < 5.0 * (variance / n as f64).sqrt(), "moment {p}: {error}");
         }

@@ -1,0 +1,134 @@
+//! Matrices.
+use crate::gemm::{Mat, MatMut, On, Store, gemm};
+use crate::kernel::{Shared, read, simd, tensor, uninit, with_width};
+use crate::tape::note;
+use crate::threads;
+use candle_core::{D, Result, Tensor, bail};
+use params::{Element, Param, Real, accumulate, values, with_float};
+
+/// `x Wᵀ + b` for one or several matrices that share their input, as one matrix product.
+///
+/// `x [.., in]`; `weights` are `[out, in]` and lie side by side in their flat buffer, as
+/// do the `biases` `[out]`, one for each weight or none at all. The result
+/// `[.., Σ out]` has the outputs of the first matrix first. Backward adds the weights' and
+/// the biases' gradients to their main gradients and returns the input's alone.
+///
+/// # Errors
+/// Shapes or types do not fit, or the parameters do not lie side by side.
+pub fn linear(x: &Tensor, weights: &[Param], biases: &[Param]) -> Result<Tensor> {
+    let (inputs, outputs) = dimensions(x, weights)?;
+    let biased: usize = biases.iter().map(|bias| bias.shard().elements()).sum();
+    if biased != outputs && !biases.is_empty() {
+        bail!("{}: {outputs} outputs, {biased} biases", weights[0].name())
+    }
+    let out = with_float!(x.dtype(), T => {
+        read!(xs: [T] = x);
+        let w = values::<T>(weights)?;
+        let rows = xs.len() / inputs;
+        let mut out = uninit::<T>(rows * outputs);
+        let mut store = Store::Set;
+        if !biases.is_empty() {
+            let bias = values::<T>(biases)?;
+            out.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(&bias));
+            store = Store::Add;
+        }
+        let (a, b) = (Mat::new(xs, rows, inputs), Mat::new(&w, outputs, inputs));
+        gemm(MatMut::new(&mut out, rows, outputs), store, a, b.t(), On::AllThreads);
+        tensor(out, with_width(x, outputs)?)
+    })?;
+    let (saved, weights, biases) = (x.clone(), weights.to_vec(), biases.to_vec());
+    note("linear", &out, &[x], move |dy| {
+        let dx = input_gradient(&dy, &weights)?;
+        weight_gradient(&saved, &dy, &weights)?;
+        if !biases.is_empty() {
+            bias_gradient(&dy, &biases)?;
+        }
+        Ok(vec![dx])
+    });
+    Ok(out)
+}
+
+/// `(in, Σ out)`, checked against `x`.
+fn dimensions(x: &Tensor, weights: &[Param]) -> Result<(usize, usize)> {
+    let Some(first) = weights.first() else { bail!("linear: no weights") };
+    let inputs = x.dim(D::Minus1)?;
+    let mut outputs = 0;
+    for weight in weights {
+        match weight.shard().shape[..] {
+            [out, width] if width == inputs => outputs += out,
+            ref shape => {
+                bail!("{}: weight {shape:?}, input {:?}", weight.name(), x.shape())
+            }
+        }
+    }
+    if x.dtype() != first.dtype()? {
+        bail!("{}: weight {:?}, input {:?}", first.name(), first.dtype()?, x.dtype())
+    }
+    Ok((inputs, outputs))
+}
+
+/// `dx = dy W`, `[.., Σ out]` to `[.., in]`.
+fn input_gradient(dy: &Tensor, weights: &[Param]) -> Result<Tensor> {
+    let (outputs, inputs) = (dy.dim(D::Minus1)?, weights[0].shard().shape[1]);
+    with_float!(dy.dtype(), T => {
+        read!(dys: [T] = dy);
+        let w = values::<T>(weights)?;
+        let rows = dys.len() / outputs;
+        let mut dx = uninit::<T>(rows * inputs);
+        let (a, b) = (Mat::new(dys, rows, outputs), Mat::new(&w, outputs, inputs));
+        gemm(MatMut::new(&mut dx, rows, inputs), Store::Set, a, b, On::AllThreads);
+        tensor(dx, with_width(dy, inputs)?)
+    })
+}
+
+/// `dW += dyᵀ x`.
+fn weight_gradient(x: &Tensor, dy: &Tensor, weights: &[Param]) -> Result<()> {
+    let (outputs, inputs) = (dy.dim(D::Minus1)?, x.dim(D::Minus1)?);
+    with_float!(dy.dtype(), T => {
+        read!(dys: [T] = dy);
+        read!(xs: [T] = x);
+        let rows = xs.len() / inputs;
+        let (a, b) = (Mat::new(dys, rows, outputs), Mat::new(xs, rows, inputs));
+        accumulate::<<T as Element>::Acc>(weights, |grad, first| {
+            let store = if first { Store::Set } else { Store::Add };
+            gemm(MatMut::new(grad, outputs, inputs), store, a.t(), b, On::AllThreads)
+        })
+    })
+}
+
+/// `db += Σ dy` over all tokens.
+fn bias_gradient(dy: &Tensor, biases: &[Param]) -> Result<()> {
+    let outputs = dy.dim(D::Minus1)?;
+    with_float!(dy.dtype(), T => {
+        type A = <T as Element>::Acc;
+        read!(dys: [T] = dy);
+        accumulate::<A>(biases, |grad, first| {
+            if first {
+                grad.fill(A::of(0.0));
+            }
+            add_rows(dys, outputs, grad)
+        })
+    })
+}
+
+/// Adds the rows of `x`, `width` elements each, to `sum`; each thread sums some columns,
+/// so the order of additions does not depend on their number.
+pub(crate) fn add_rows<T: Element>(x: &[T], width: usize, sum: &mut [T::Acc]) {
+    let grain = (1 << 14) / (x.len() / width).max(1) + 16;
+    let sum = Shared::new(sum);
+    threads::split(width, grain, |columns| {
+        // SAFETY: `split` hands out each column once.
+        let sum = unsafe { sum.at(columns.clone()) };
+        for row in x.chunks_exact(width) {
+            add_to(sum, &row[columns.clone()]);
+        }
+    })
+}
+
+simd! {
+    pub fn add_to<T: Element>(sum: &mut [T::Acc], x: &[T]) {
+        for (sum, x) in sum.iter_mut().zip(x) {
+            *sum += x.widen();
+        }
+    }
+}

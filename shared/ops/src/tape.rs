@@ -1,0 +1,150 @@
+//! The tape: what was computed, and how to walk back through it.
+//!
+//! Every operation of this crate works on candle tensors and, while a recording is on,
+//! leaves a note of its backward on a tape. [`Tape::backward`] walks the notes in reverse.
+//! candle's own backward is not used, for four reasons, each measured or tried: at every
+//! edge of the graph it fills a tensor with zeros and adds to it, three passes over memory
+//! for nothing; it can start only from ones; it keeps every activation until the very
+//! end; and its additions of more than 64 Ki elements run in a pool that all ranks of the
+//! process share and block each other in. A tape also records operations whose inputs are
+//! integers, which candle's graph forgets.
+//!
+//! The price: an operation of candle's own between two of ours is not recorded. It cannot
+//! be missed, though: [`Tape::backward`] refuses a tape on which some result received no
+//! gradient.
+use crate::elementwise::sum;
+use candle_core::{Result, Tensor, TensorId, bail};
+use memory::Family;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// From the gradient of an operation's output to those of its inputs, in their order.
+type Backward = Box<dyn FnOnce(Tensor) -> Result<Vec<Tensor>>>;
+
+struct Note {
+    op: &'static str,
+    output: TensorId,
+    inputs: Vec<TensorId>,
+    backward: Backward,
+}
+
+/// The operations of one recording, in order.
+///
+/// It holds what their backward needs, and so decides how long activations live: each is
+/// freed as soon as [`Tape::backward`] has used it, and all of them if the tape is
+/// dropped.
+#[derive(Default)]
+pub struct Tape(Vec<Note>);
+
+thread_local! {
+    /// The recordings that are on in this thread, the innermost last.
+    static RECORDINGS: RefCell<Vec<Tape>> = const { RefCell::new(vec![]) };
+}
+
+/// Runs `forward` and records its operations on a tape of its own.
+///
+/// Recordings nest: operations belong to the innermost one. Memory that `forward`
+/// allocates counts as activations unless it says otherwise.
+///
+/// # Errors
+/// Those of `forward`.
+pub fn record<T>(forward: impl FnOnce() -> Result<T>) -> Result<(T, Tape)> {
+    /// Takes the tape off even if `forward` panics.
+    struct Recording;
+    impl Recording {
+        fn take(&self) -> Tape {
+            RECORDINGS.with_borrow_mut(|tapes| tapes.pop()).unwrap_or_default()
+        }
+    }
+    impl Drop for Recording {
+        fn drop(&mut self) {
+            drop(self.take());
+        }
+    }
+    let _tag = memory::tag(Family::Activations);
+    RECORDINGS.with_borrow_mut(|tapes| tapes.push(Tape::default()));
+    let recording = Recording;
+    let result = forward()?;
+    let tape = recording.take();
+    std::mem::forget(recording);
+    Ok((result, tape))
+}
+
+/// Whether a recording is on in this thread.
+pub fn recording() -> bool {
+    RECORDINGS.with_borrow(|tapes| !tapes.is_empty())
+}
+
+/// Notes that `output` was computed from `inputs`, and how its gradient goes on to theirs;
+/// does nothing while no recording is on.
+pub fn note(
+    op: &'static str,
+    output: &Tensor,
+    inputs: &[&Tensor],
+    backward: impl FnOnce(Tensor) -> Result<Vec<Tensor>> + 'static,
+) {
+    RECORDINGS.with_borrow_mut(|tapes| {
+        if let Some(Tape(notes)) = tapes.last_mut() {
+            notes.push(Note {
+                op,
+                output: output.id(),
+                inputs: inputs.iter().map(|input| input.id()).collect(),
+                backward: Box::new(backward),
+            })
+        }
+    })
+}
+
+impl Tape {
+    /// Backward from the scalar `loss`.
+    ///
+    /// # Errors
+    /// As for [`Tape::backward_from`].
+    pub fn backward(self, loss: &Tensor) -> Result<Gradients> {
+        self.backward_from(loss, loss.ones_like()?)
+    }
+    /// Backward from `output`, whose gradient is `grad`: accumulates the gradients of all
+    /// parameters on the way, and returns those of the tensors the recording started from.
+    ///
+    /// # Errors
+    /// A recorded result received no gradient, because it was not used or because an
+    /// operation that is not recorded stands between it and `output`.
+    pub fn backward_from(self, output: &Tensor, grad: Tensor) -> Result<Gradients> {
+        let _tag = memory::tag(Family::Scratch);
+        let mut grads = HashMap::from([(output.id(), grad)]);
+        for note in self.0.into_iter().rev() {
+            let Some(grad) = grads.remove(&note.output) else {
+                bail!(
+                    "the result of `{}` received no gradient: it was not used, or used by \
+                     an operation that is not one of `ops`, which alone are recorded",
+                    note.op
+                )
+            };
+            let found = (note.backward)(grad)?;
+            for (input, grad) in note.inputs.into_iter().zip(found) {
+                let total = match grads.remove(&input) {
+                    Some(other) => sum(&other, &grad)?,
+                    None => grad,
+                };
+                grads.insert(input, total);
+            }
+        }
+        Ok(Gradients(grads))
+    }
+}
+
+/// The gradients of the tensors that a recording started from.
+pub struct Gradients(HashMap<TensorId, Tensor>);
+
+impl Gradients {
+    /// The gradient of `input`.
+    ///
+    /// # Errors
+    /// `input` was not used in the recording.
+    pub fn take(&mut self, input: &Tensor) -> Result<Tensor> {
+        match self.0.remove(&input.id()) {
+            Some(grad) => Ok(grad),
+            None => bail!("no gradient of a {:?}: it was not used", input.shape()),
+        }
+    }
+}
