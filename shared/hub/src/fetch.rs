@@ -4,16 +4,14 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
-use indicatif::ProgressBar;
 
 use crate::folder::Folder;
+use crate::watch;
 use crate::weights::{INDEX, SINGLE, read_index};
 
 /// What is fetched beside the weights, where the repository has it.
@@ -131,9 +129,9 @@ impl Hub {
             .map_err(|error| anyhow!("{error}"))?;
 
         let asked = api.repo(repo(id, revision));
-        let info = self
-            .attended(move |_| asked.info())?
-            .map_err(|error| self.explain(id, revision, None, error))?;
+        let info =
+            watch::attended(&self.endpoint, self.patience, move |_| asked.info())?
+                .map_err(|error| self.explain(id, revision, None, error))?;
         ensure!(
             is_commit(&info.sha),
             "{} answers that {id} is at commit {:?}; 40 hexadecimal digits are expected",
@@ -186,8 +184,8 @@ impl Hub {
         }
         let repo: ApiRepo = api.repo(repo(id, commit));
         let (name, progress) = (file.to_string(), self.progress);
-        let (path, expected) = self
-            .attended(move |watch| {
+        let (path, expected) =
+            watch::attended(&self.endpoint, self.patience, move |watch| {
                 let watch = watch.of_file(progress);
                 let path = repo.download_with_progress(&name, watch.clone());
                 path.map(|path| (path, watch.state().expected))
@@ -205,41 +203,6 @@ impl Hub {
             );
         }
         Ok(path)
-    }
-
-    /// Runs a request in a thread of its own and waits while it makes progress: hf-hub
-    /// sets no timeouts, and a hub that accepts and says nothing would hang us for ever.
-    fn attended<T: Send + 'static>(
-        &self,
-        request: impl FnOnce(Watch) -> T + Send + 'static,
-    ) -> Result<T> {
-        let watch = Watch::default();
-        let (done, result) = mpsc::channel();
-        let in_thread = watch.clone();
-        thread::Builder::new()
-            .name("download".into())
-            .spawn(move || done.send(request(in_thread)))
-            .context("cannot start a thread for the download")?;
-        loop {
-            let idle = watch.state().last.elapsed();
-            match result.recv_timeout(self.patience.saturating_sub(idle)) {
-                Ok(result) => return Ok(result),
-                Err(mpsc::RecvTimeoutError::Disconnected) => bail!(
-                    "{} gave an answer that hf-hub could not make sense of",
-                    self.endpoint
-                ),
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    let idle = watch.state().last.elapsed();
-                    ensure!(
-                        idle < self.patience,
-                        "{} has sent nothing for {:.0?}; check the network and try again: \
-                         what has arrived is kept",
-                        self.endpoint,
-                        idle
-                    );
-                }
-            }
-        }
     }
 
     /// An error of hf-hub's in words.
@@ -341,59 +304,5 @@ fn first_names(names: &BTreeSet<String>) -> String {
         0 => "nothing".to_string(),
         1..=5 => first.join(", "),
         more => format!("{} and {} more", first.join(", "), more - 5),
-    }
-}
-
-/// Sees a download's progress: for the bar, for patience, and for the expected length.
-#[derive(Clone, Default)]
-struct Watch(Arc<Mutex<WatchState>>);
-
-struct WatchState {
-    /// When bytes last arrived.
-    last: Instant,
-    /// The file's length, once the hub has told it.
-    expected: u64,
-    bar: Option<ProgressBar>,
-}
-
-impl Default for WatchState {
-    fn default() -> Self {
-        Self { last: Instant::now(), expected: 0, bar: None }
-    }
-}
-
-impl Watch {
-    fn state(&self) -> std::sync::MutexGuard<'_, WatchState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of_file(self, progress: bool) -> Self {
-        self.state().bar = progress.then(|| ProgressBar::new(0));
-        self
-    }
-}
-
-impl hf_hub::api::Progress for Watch {
-    fn init(&mut self, size: usize, filename: &str) {
-        let mut state = self.state();
-        state.last = Instant::now();
-        state.expected = size as u64;
-        if let Some(bar) = &mut state.bar {
-            hf_hub::api::Progress::init(bar, size, filename);
-        }
-    }
-
-    fn update(&mut self, size: usize) {
-        let mut state = self.state();
-        state.last = Instant::now();
-        if let Some(bar) = &state.bar {
-            bar.inc(size as u64);
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some(bar) = &self.state().bar {
-            bar.finish();
-        }
     }
 }

@@ -31,24 +31,29 @@
 //! error that names it, never in a panic or an allocation its size does not justify.
 
 mod config;
-mod config_json;
 mod fetch;
 mod fields;
 mod folder;
 mod header;
 mod nearest;
+mod read_config;
 mod rope;
 mod rope_json;
 mod save;
 mod scalar;
 mod temporary;
+mod tokenizer;
+mod validate;
+mod watch;
 mod weights;
+mod write_config;
 
 pub use config::{ExtraTokens, Family, ModelConfig, TensorSpec};
 pub use fetch::Hub;
 pub use folder::Folder;
 pub use rope::{Rope, Scaling};
-pub use save::{DEFAULT_SHARD_BYTES, Save, TensorWriter, copy_tokenizer, save};
+pub use save::{DEFAULT_SHARD_BYTES, Save, TensorWriter, save};
 pub use scalar::{Dtype, Scalar};
 pub use temporary::check_writable;
+pub use tokenizer::copy_tokenizer;
 pub use weights::Weights;

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::config::{ModelConfig, TensorSpec};
 use crate::scalar::{Dtype, Scalar, encode};
 use crate::temporary::{Temporary, check_writable};
+use crate::tokenizer::copy_tokenizer;
 use crate::weights::{INDEX, SINGLE};
 
 /// A shard's size unless said otherwise, as in transformers: 5 GB.
@@ -290,57 +291,6 @@ fn check_complete(config: &ModelConfig, tensors: &[TensorSpec]) -> Result<()> {
             "{} of the model's tensors are not to be saved; {name} first",
             missing.len()
         );
-    }
-    Ok(())
-}
-
-/// What a tokenizer may consist of.
-const TOKENIZER_FILES: [&str; 8] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-];
-
-/// Copies a tokenizer into a model's folder: the files of one that are in the folder
-/// `from`, or `from` itself as `tokenizer.json`. Where there is no
-/// `tokenizer_config.json`, one is written that makes transformers take `tokenizer.json`
-/// as it is; without it the model type's own tokenizer class may rebuild it differently.
-///
-/// # Errors
-/// `from` is not there or holds none; files that cannot be read or written.
-pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<()> {
-    let file = |name: &str| (from.join(name), to.join(name));
-    let mut copies: Vec<(PathBuf, PathBuf)> = match from.is_dir() {
-        true => TOKENIZER_FILES.map(file).into(),
-        false => vec![(from.to_owned(), to.join("tokenizer.json"))],
-    };
-    copies.retain(|(from, _)| from.is_file());
-    ensure!(!copies.is_empty(), "no tokenizer to copy: {} has none", from.display());
-
-    let same = |a: &Path, b: &Path| {
-        fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
-    };
-    for (from, to) in copies.iter().filter(|(from, to)| !same(from, to)) {
-        let bytes = fs::read(from)
-            .with_context(|| format!("cannot read {}", from.display()))?;
-        let mut copy = Temporary::create(to)?;
-        copy.write(&bytes)?;
-        copy.publish()?;
-    }
-    let config = to.join("tokenizer_config.json");
-    if to.join("tokenizer.json").is_file() && !config.is_file() {
-        let mut file = Temporary::create(&config)?;
-        let class = Map::from_iter([(
-            "tokenizer_class".to_string(),
-            json!("PreTrainedTokenizerFast"),
-        )]);
-        file.write(serde_json::to_string_pretty(&class)?.as_bytes())?;
-        file.publish()?;
     }
     Ok(())
 }

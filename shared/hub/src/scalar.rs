@@ -128,18 +128,35 @@ macro_rules! scalar {
 
 scalar!(f32, F32, from_f32, |v| v, |v: f64| v as f32, bf16::to_f32, f16::to_f32);
 scalar!(f64, F64, from_f64, |v: f32| v as f64, |v| v, bf16::to_f64, f16::to_f64);
-scalar!(bf16, BF16, from_bf16, bf16::from_f32, bf16::from_f64, |v| v, |v: f16| {
-    bf16::from_f32(v.to_f32())
-});
-scalar!(
-    f16,
-    F16,
-    from_f16,
-    f16::from_f32,
-    f16::from_f64,
-    |v: bf16| { f16::from_f32(v.to_f32()) },
-    |v| v
-);
+scalar!(bf16, BF16, from_bf16, bf16::from_f32, bf16_of_f64, |v| v, bf16_of_f16);
+scalar!(f16, F16, from_f16, f16::from_f32, f16_of_f64, f16_of_bf16, |v| v);
+
+fn bf16_of_f64(value: f64) -> bf16 {
+    bf16::from_f32(to_odd(value))
+}
+
+fn bf16_of_f16(value: f16) -> bf16 {
+    bf16::from_f32(value.to_f32())
+}
+
+fn f16_of_f64(value: f64) -> f16 {
+    f16::from_f32(to_odd(value))
+}
+
+fn f16_of_bf16(value: bf16) -> f16 {
+    f16::from_f32(value.to_f32())
+}
+
+/// f64 to f32 by rounding to odd, so that rounding on to 16 bits rounds but once (Boldo
+/// and Melquiond 2008). half's own `from_f64` drops the lowest 32 bits, ties and all.
+fn to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    if value.is_nan() || nearest as f64 == value {
+        return nearest;
+    }
+    let away = (nearest as f64).abs() > value.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(away)) | 1)
+}
 
 /// Converts little-endian elements of `dtype` into `out`; `bytes` holds as many.
 pub(crate) fn decode<T: Scalar>(dtype: Dtype, bytes: &[u8], out: &mut [T]) {
@@ -191,8 +208,16 @@ mod tests {
     #[test]
     fn rounds_once_to_nearest_even() {
         let above_tie = 1.0 + 2f64.powi(-8) + 2f64.powi(-30);
-        assert_eq!(bf16::from_f64(above_tie).to_bits(), 0x3f81);
         assert_eq!(above_tie.to::<bf16>().to_bits(), 0x3f81);
+        assert_eq!((-above_tie).to::<bf16>().to_bits(), 0xbf81);
+        let below_tie = 1.0 + 2f64.powi(-8) + 2f64.powi(-7) - 2f64.powi(-40);
+        assert_eq!(below_tie.to::<bf16>().to_bits(), 0x3f81);
+        let above_tie = 1.0 + 2f64.powi(-11) + 2f64.powi(-45);
+        assert_eq!(above_tie.to::<f16>().to_bits(), 0x3c01);
+        assert_eq!(1e300f64.to::<bf16>(), bf16::INFINITY);
+        assert_eq!((-1e300f64).to::<f16>(), f16::NEG_INFINITY);
+        assert_eq!(1e-300f64.to::<bf16>().to_bits(), 0);
+        assert!(f64::NAN.to::<bf16>().is_nan());
         let tie = 1.0f32 + 2f32.powi(-8);
         assert_eq!(tie.to::<bf16>().to_bits(), 0x3f80);
         assert_eq!((tie + 2f32.powi(-7)).to::<bf16>().to_bits(), 0x3f82);
