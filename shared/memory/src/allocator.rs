@@ -14,12 +14,14 @@ pub struct Tagging;
 #[repr(C, align(16))]
 struct Header {
     place: Place,
-    /// The block's class, or `SMALL` if it is `System`'s.
-    class: u16,
+    /// Whether the block is one of `blocks`, not `System`'s.
+    large: bool,
 }
 
-const SMALL: u16 = u16::MAX;
 const HEADER: usize = size_of::<Header>();
+
+// A large block's own fields, then the header, then the user's bytes.
+const _: () = assert!(blocks::RESERVED + HEADER <= 64);
 
 /// From the start of a small block to what the user gets.
 fn small_offset(align: usize) -> usize {
@@ -37,38 +39,31 @@ fn small_layout(size: usize, align: usize) -> Option<Layout> {
     Layout::from_size_align(size, align.max(HEADER)).ok()
 }
 
-/// The class of a large block for `layout`; `None` if `System` is to serve it.
-fn large_class(layout: Layout) -> Option<u16> {
-    if layout.size() < blocks::SMALLEST || layout.align() > blocks::ALIGN {
-        return None;
-    }
-    blocks::class_of(layout.size().checked_add(large_offset(layout.align()))?)
+/// Whether `blocks` is to serve a layout.
+fn is_large(layout: Layout) -> bool {
+    cfg!(unix) && layout.size() >= blocks::SMALLEST && layout.align() <= blocks::ALIGN
 }
 
 impl Tagging {
     /// # Safety
     /// As for [`GlobalAlloc::alloc`].
     unsafe fn obtain(layout: Layout, place: Place, zeroed: bool) -> *mut u8 {
-        let class = large_class(layout);
-        let (start, offset, clean) = match class {
-            Some(class) => {
-                let (start, fresh) = blocks::take(class);
-                (start, large_offset(layout.align()), fresh)
-            }
-            None => {
-                let Some(whole) = small_layout(layout.size(), layout.align()) else {
-                    return ptr::null_mut();
-                };
-                // SAFETY: `whole` is never empty: it has room for the header.
-                let start = unsafe {
-                    if zeroed {
-                        System.alloc_zeroed(whole)
-                    } else {
-                        System.alloc(whole)
-                    }
-                };
-                (start, small_offset(layout.align()), true)
-            }
+        let large = is_large(layout);
+        // Up to `clean` the block may hold what its last user wrote.
+        let (start, offset, clean) = if large {
+            let offset = large_offset(layout.align());
+            // No overflow: a layout's size is at most isize::MAX.
+            let (start, clean) = blocks::take(layout.size() + offset);
+            (start, offset, clean)
+        } else {
+            let Some(whole) = small_layout(layout.size(), layout.align()) else {
+                return ptr::null_mut();
+            };
+            // SAFETY: `whole` is never empty: it has room for the header.
+            let start = unsafe {
+                if zeroed { System.alloc_zeroed(whole) } else { System.alloc(whole) }
+            };
+            (start, small_offset(layout.align()), 0)
         };
         if start.is_null() {
             return start;
@@ -78,9 +73,9 @@ impl Tagging {
         unsafe {
             let user = start.add(offset);
             let header = user.sub(HEADER).cast::<Header>();
-            header.write(Header { place, class: class.unwrap_or(SMALL) });
-            if zeroed && !clean {
-                user.write_bytes(0, layout.size());
+            header.write(Header { place, large });
+            if zeroed && clean > offset {
+                user.write_bytes(0, layout.size().min(clean - offset));
             }
             place.add(layout.size());
             user
@@ -107,16 +102,16 @@ unsafe impl GlobalAlloc for Tagging {
         // SAFETY: `user` came from `obtain`, so its header is before it, and the
         // offset depends on the alignment alone, which the caller repeats.
         unsafe {
-            let Header { place, class } = user.sub(HEADER).cast::<Header>().read();
+            let Header { place, large } = user.sub(HEADER).cast::<Header>().read();
             place.subtract(layout.size());
-            if class == SMALL {
+            if !large {
                 let offset = small_offset(layout.align());
                 let (size, align) =
                     (layout.size() + offset, layout.align().max(HEADER));
                 let whole = Layout::from_size_align_unchecked(size, align);
                 System.dealloc(user.sub(offset), whole);
             } else {
-                blocks::give(user.sub(large_offset(layout.align())), class);
+                blocks::give(user.sub(large_offset(layout.align())));
             }
         }
     }
@@ -125,8 +120,8 @@ unsafe impl GlobalAlloc for Tagging {
         // SAFETY: as in `dealloc`; the caller promises that `size` is no overflow.
         unsafe {
             let wanted = Layout::from_size_align_unchecked(size, layout.align());
-            let Header { place, class } = user.sub(HEADER).cast::<Header>().read();
-            let moved = if class == SMALL && large_class(wanted).is_none() {
+            let Header { place, large } = user.sub(HEADER).cast::<Header>().read();
+            let moved = if !large && !is_large(wanted) {
                 let offset = small_offset(layout.align());
                 let (old, align) = (layout.size() + offset, layout.align().max(HEADER));
                 let Some(new) = small_layout(size, layout.align()) else {
@@ -138,7 +133,7 @@ unsafe impl GlobalAlloc for Tagging {
                     return start;
                 }
                 start.add(offset)
-            } else if class != SMALL && fits(class, wanted) {
+            } else if large && fits(user, wanted) {
                 user
             } else {
                 let moved = Self::obtain(wanted, place, false);
@@ -159,8 +154,12 @@ unsafe impl GlobalAlloc for Tagging {
 }
 
 /// Whether a large block may stay where it is: it is big enough and at least half used.
-fn fits(class: u16, wanted: Layout) -> bool {
-    let capacity = blocks::capacity(class);
-    let room = capacity - large_offset(wanted.align());
-    (capacity / 2..=room).contains(&wanted.size())
+///
+/// # Safety
+/// `user` is in a large block, made with `wanted`'s alignment.
+unsafe fn fits(user: *mut u8, wanted: Layout) -> bool {
+    let offset = large_offset(wanted.align());
+    // SAFETY: the caller's promise.
+    let size = unsafe { blocks::size(user.sub(offset)) };
+    (size / 2..=size - offset).contains(&wanted.size())
 }
