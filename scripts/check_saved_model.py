@@ -37,6 +37,9 @@ def logits_of(folder: Path, tokens: Tensor) -> Tensor:
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info.get(kind):
             fail(f"{folder}: {kind.replace('_', ' ')}: {sorted(map(str, info[kind]))}")
+    if model.config.vocab_size <= tokens.max():
+        fail(f"{folder}: vocabulary of {model.config.vocab_size}, but the reference has "
+             f"token {tokens.max()}: is it another model's?")
     with torch.no_grad():
         return model.eval()(input_ids=tokens[:, :-1], use_cache=False).logits
 

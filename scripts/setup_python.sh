@@ -4,15 +4,16 @@
 #
 #     scripts/setup_python.sh
 #
-# Everything comes from PyPI, whose torch for Linux is a CUDA build asking for 2.9 GB of
-# CUDA packages, triton and more. We train on the CPU, so torch is installed without its
+# Everything comes from PyPI, whose torch for Linux is a CUDA build that asks for all of
+# CUDA, triton and more. We train on the CPU, so torch is installed without its
 # dependencies and only what `import torch` itself needs is added:
 #   - its pure Python dependencies;
-#   - the CUDA libraries that libtorch_cuda.so is linked against. The loader insists on
-#     every one of them, though none is ever called. Left out: triton, cusolver, nvtx,
-#     cuda-bindings, setuptools, cuda-cccl (torch.compile and GPUs would want them).
-# In all a 0.5 GB wheel for torch and 1.6 GB for CUDA; 4.1 GB on disk. Other systems
-# (macOS, Windows, ARM) have plain CPU wheels: there pip installs the ordinary way.
+#   - the CUDA libraries that libtorch_cuda.so is linked against: the loader insists on
+#     each of them, though none is ever called. (Left out: triton, cusolver, nvjitlink,
+#     nvtx, cuda-bindings, cccl, setuptools. torch.compile and GPUs would want them, and
+#     pip says loudly that they are missing.)
+# In all about 4 GB on disk: torch 1.2, CUDA 2.5. Other systems have plain CPU wheels, and
+# there pip installs them the ordinary way.
 #
 # PYTHON chooses the interpreter (3.11 or newer); pip's own variables (PIP_FIND_LINKS,
 # PIP_INDEX_URL) are obeyed.
@@ -34,6 +35,7 @@ if [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; then
         nvidia-cufft==12.2.0.57 nvidia-cufile==1.17.1.22 nvidia-cusparse==12.7.10.12 \
         nvidia-cusparselt-cu13==0.8.1 nvidia-nccl-cu13==2.30.7 \
         nvidia-nvshmem-cu13==3.7.2
+    echo "(pip may now report torch's CUDA dependencies as missing: that is intended)"
     $venv/bin/python -m pip install --quiet filelock fsspec jinja2 networkx \
         'sympy>=1.13.3' 'typing-extensions>=4.13' $(grep -v -e '^#' -e '^torch==' $requirements)
 else
