@@ -15,8 +15,8 @@ pub struct Bins {
     filled: [u64; BINS.div_ceil(64)],
 }
 
-/// The bin for a block of this size: bin `b + 1` holds sizes from `(8 + b % 8) · 2^(b/8)`
-/// eighths of `SMALLEST`, up to the next bin's.
+/// The bin for a block of this size: bin `b + 1` holds sizes from `(8 + b % 8) ·
+/// 2^(b/8)` eighths of `SMALLEST`, up to the next bin's.
 fn bin(size: usize) -> usize {
     if size < SMALLEST {
         return 0;

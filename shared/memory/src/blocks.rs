@@ -1,12 +1,12 @@
 //! Large blocks: a heap that gives nothing back to the kernel unless told to.
 //!
 //! A training step allocates and frees the same large buffers as the step before. Given
-//! back to the kernel each time, every page of them must be cleared and mapped
-//! again at first touch. So blocks of 64 KiB and more come from a heap of our own:
-//! chunks of address space, cut at page boundaries, the smallest free block that fits
-//! first, neighbours joined when freed (best fit with boundary tags: Knuth, The
-//! Art of Computer Programming, volume 1, 2.5). What was freed in one size serves
-//! another, so that no more memory is ever resident than was once in use, but for holes.
+//! back to the kernel each time, every page of them must be cleared and mapped again at
+//! first touch. So blocks of 64 KiB and more come from a heap of our own: chunks of
+//! address space, cut at page boundaries, the smallest free block that fits first,
+//! neighbours joined when freed (best fit with boundary tags: Knuth, The Art of
+//! Computer Programming, volume 1, 2.5). What was freed in one size serves another, so
+//! that no more memory is ever resident than was once in use, but for holes.
 //!
 //! Measured (`cargo run -p memory --example policies`, two AMD cores, glibc 2.36), on a
 //! step that allocates, writes and frees what twelve layers keep and use:
@@ -23,11 +23,11 @@
 //! | 2 | this heap | 138 | 123 | 514 |
 //!
 //! With 200 blocks of 1–8 MB freed in reverse, `mallopt` alone does nothing for threads
-//! other than the main one (77,916 faults a step against 79,521), and ranks are threads:
-//! such a thread's arena unmaps what falls empty. One arena is as good as this heap, but
-//! then all threads contend for its lock for their small blocks too, and it is glibc's
-//! alone. Keeping freed blocks by size class was tried as well: as fast, with a tenth
-//! more peak, or 20,000 faults a step when it was bounded to less.
+//! other than the main one (77,916 faults a step against 79,521), and ranks are
+//! threads: such a thread's arena unmaps what falls empty. One arena is as good as this
+//! heap, but then all threads contend for its lock for their small blocks too, and it
+//! is glibc's alone. Keeping freed blocks by size class was tried as well: as fast,
+//! with a tenth more peak, or 20,000 faults a step when it was bounded to less.
 
 use bins::Bins;
 use std::cell::UnsafeCell;
@@ -241,7 +241,8 @@ pub(crate) unsafe fn give(block: *mut u8) {
     HEAP.with(|heap| unsafe { heap.give(block.cast()) });
 }
 
-/// Bytes of free blocks that are kept for reuse. They are in no account.
+/// Bytes of freed blocks that are kept for reuse; they are in no account. Resident are
+/// those of them that were ever written.
 pub fn cached() -> usize {
     HEAP.with(|heap| heap.kept)
 }

@@ -23,17 +23,17 @@
 //! [`Family::Other`]: whoever starts workers for a rank calls [`set_rank`] in them.
 //!
 //! **What is counted** is the bytes asked for. Headers (16 bytes; 64 from 64 KiB on)
-//! and rounding (to pages, from 64 KiB on) are not; [`process_peak`], the kernel's view,
-//! contains everything.
+//! and rounding (to pages, from 64 KiB on) are not; [`process_peak`], the kernel's
+//! view, contains everything.
 //!
 //! **Freed memory of 64 KiB and more is kept for reuse** ([`blocks`] says why, with
 //! what was measured). It is in nobody's account, since nobody holds it, and does not
-//! hide there: [`cached`] tells how much it is, [`release`] returns it to the kernel. At
-//! no time is more kept than was once in use.
+//! hide there: [`cached`] tells how much it is, [`release`] returns it to the kernel.
+//! At no time is more kept than was once in use.
 //!
-//! **What it costs**: an allocation and its free take 37 to 58 ns, against 9 to 20 ns of
-//! glibc's alone. Threads of different ranks share no counter. Threads of
-//! one rank do, so a rank's many workers should not allocate in their innermost loops.
+//! **What it costs**: an allocation and its free take 37 to 58 ns, against 9 to 20 ns
+//! of glibc's alone. Threads of different ranks share no counter. Threads of one rank
+//! do, so a rank's many workers should not allocate in their innermost loops.
 
 mod account;
 mod allocator;

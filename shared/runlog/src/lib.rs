@@ -18,7 +18,8 @@
 //! let mut last = Last::default();
 //! for step in 1..=500 {
 //!     // … train …
-//!     log.step(&Step { step, loss: 2.5, tokens: 1024, seconds: 0.1, ..Step::default() })?;
+//!     let (loss, tokens, seconds) = (2.5, 1024, 0.1);
+//!     log.step(&Step { step, loss, tokens, seconds, ..Step::default() })?;
 //!     last = Last { steps: step, ..last };
 //!     if interrupt.requested() {
 //!         last.interrupted = true;
@@ -38,16 +39,15 @@
 //!
 //! - first, `run`: the header; `steps`: how many are planned; and `mfu`:
 //!   `flops_per_token`, `peak_flops`, `convention`;
-//! - for each step, the fields of [`Step`]: `step`, `loss`, `grad_norm`, `lr`, `tokens`,
-//!   `seconds`, `bytes_peak`, and whatever is in `extra`;
+//! - for each step, the fields of [`Step`]: `step`, `loss`, `grad_norm`, `lr`,
+//!   `tokens`, `seconds`, `bytes_peak`, and whatever is in `extra`;
 //! - last, `last`: the fields of [`Last`], with `memory` per rank and family and
 //!   `process_peak` in bytes; and `val_loss`, `null` if it was not measured.
 //!
 //! Numbers are written so that reading them gives the same `f64`. JSON has no NaN and
-//! no infinity: such a field is `null`, and the record then has
-//! `"nonfinite": {"loss": "NaN"}` (or `"inf"`, `"-inf"`). Each record is in the file
-//! before [`RunLog::step`] returns, so that a run killed later keeps it. [`read`] reads a
-//! file back.
+//! no infinity: such a field is `null`, and the record then has `"nonfinite": {"loss":
+//! "NaN"}` (or `"inf"`, `"-inf"`). Each record is in the file before [`RunLog::step`]
+//! returns, so that a run killed later keeps it. [`read`] reads a file back.
 
 mod interrupt;
 mod jsonl;

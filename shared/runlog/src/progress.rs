@@ -151,7 +151,8 @@ mod tests {
         let step = at(120, 2.34564, 512_000_000);
         assert_eq!(
             line(&step, 500, 12_345.0, Some(0.41), 72.0),
-            "step 120/500  loss  2.3456  12.3k tok/s  MFU   41 %  mem  512 MB  01:12 left"
+            "step 120/500  loss  2.3456  12.3k tok/s  MFU   41 %  mem  512 MB  \
+             01:12 left"
         );
         assert!(!line(&step, 500, 1.0, None, 1.0).contains("MFU"));
     }

@@ -1,8 +1,8 @@
 //! TensorBoard's event files, written by hand.
 //!
 //! A file is a sequence of TFRecords (TensorFlow, `core/lib/io/record_writer.cc`):
-//! length (u64), masked CRC of the length (u32), data, masked CRC of the data (u32), all
-//! little-endian. The data is an `Event` protobuf (`core/util/event.proto`):
+//! length (u64), masked CRC of the length (u32), data, masked CRC of the data (u32),
+//! all little-endian. The data is an `Event` protobuf (`core/util/event.proto`):
 //! `wall_time` = 1 (double), `step` = 2 (varint), `file_version` = 3 (string),
 //! `summary` = 5; a `Summary` has `value` = 1, repeated, with `tag` = 1 (string) and
 //! `simple_value` = 2 (float). `tests/check_tensorboard.py` has TensorBoard read one.

@@ -8,7 +8,8 @@ use std::io::Read;
 use std::os::fd::FromRawFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::ptr::null_mut;
-use std::thread::sleep;
+use std::sync::{Arc, Mutex};
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 /// The run itself; does nothing unless started by `child`. In words of RUNLOG_CHILD:
@@ -54,12 +55,27 @@ fn run() {
     log.finish(&last).unwrap();
 }
 
-struct Seen(Child, std::thread::JoinHandle<String>);
+/// A child, what it wrote so far, and the thread that reads it.
+struct Seen(Child, Arc<Mutex<Vec<u8>>>, JoinHandle<()>);
 
 impl Seen {
     fn end(mut self) -> (ExitStatus, String) {
         let status = self.0.wait().unwrap();
-        (status, self.1.join().unwrap())
+        self.2.join().unwrap();
+        (status, String::from_utf8_lossy(&self.1.lock().unwrap()).into_owned())
+    }
+
+    /// Waits until it has written this.
+    fn wait_for(&self, text: &str) {
+        let start = Instant::now();
+        loop {
+            let seen = String::from_utf8_lossy(&self.1.lock().unwrap()).into_owned();
+            if seen.contains(text) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "no `{text}`: {seen}");
+            sleep(Duration::from_millis(5));
+        }
     }
 
     fn press_ctrl_c(&self) {
@@ -82,13 +98,16 @@ fn child(how: &str, terminal: bool) -> Seen {
     let child = command.stderr(theirs).spawn().unwrap();
     // The parent's copy of the other end, or reading would never end.
     drop(command);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let seen_so_far = seen.clone();
     let reading = std::thread::spawn(move || {
-        let mut all = Vec::new();
+        let mut some = [0; 4096];
         // A terminal's end is an error (EIO).
-        let _ = reader.read_to_end(&mut all);
-        String::from_utf8_lossy(&all).into_owned()
+        while let Ok(n @ 1..) = reader.read(&mut some) {
+            seen_so_far.lock().unwrap().extend(&some[..n]);
+        }
     });
-    Seen(child, reading)
+    Seen(child, seen, reading)
 }
 
 fn open_terminal() -> (File, File) {
@@ -160,7 +179,7 @@ fn quiet_is_quiet_but_for_what_is_said() {
 #[test]
 fn the_first_ctrl_c_ends_the_run_in_good_order() {
     let run = child("slow", false);
-    sleep(Duration::from_millis(900));
+    run.wait_for("step  2/40");
     run.press_ctrl_c();
     let (status, seen) = run.end();
     assert!(status.success(), "{status}: {seen}");
@@ -173,13 +192,13 @@ fn the_first_ctrl_c_ends_the_run_in_good_order() {
 #[test]
 fn the_second_ctrl_c_ends_it_at_once_with_130() {
     let run = child("stuck", true);
-    sleep(Duration::from_millis(900));
+    run.wait_for("step  1/40");
     run.press_ctrl_c();
-    sleep(Duration::from_millis(300));
+    run.wait_for("finishing this step");
     let start = Instant::now();
     run.press_ctrl_c();
     let (status, seen) = run.end();
     assert_eq!(status.code(), Some(130), "{seen}");
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(seen.matches("finishing this step").count(), 1, "{seen}");
 }
