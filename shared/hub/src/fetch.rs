@@ -28,7 +28,8 @@ const SMALL_FILES: [&str; 5] = [
 pub struct Hub {
     /// The hub's address, without a slash at the end.
     pub endpoint: String,
-    /// The cache: `models--org--name` folders, laid out as Python's huggingface_hub does.
+    /// The cache: `models--org--name` folders, laid out as Python's huggingface_hub
+    /// does.
     pub cache: PathBuf,
     /// What proves that a gated or private repository may be read.
     pub token: Option<String>,
@@ -42,8 +43,8 @@ pub struct Hub {
 
 impl Hub {
     /// As the environment says, in the variables of Python's huggingface_hub:
-    /// `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_TOKEN` (otherwise
-    /// the token that `hf auth login` left in `HF_HOME`), `HF_HUB_OFFLINE`.
+    /// `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_TOKEN`
+    /// (otherwise the token that `hf auth login` left in `HF_HOME`), `HF_HUB_OFFLINE`.
     ///
     /// # Errors
     /// No variable and no home folder say where the cache is.
@@ -83,13 +84,13 @@ impl Hub {
         })
     }
 
-    /// The folder of `id` (`org/name`) at `revision` (a branch, tag or commit): from the
-    /// cache if it is there whole, without a request; otherwise downloaded.
+    /// The folder of `id` (`org/name`) at `revision` (a branch, tag or commit): from
+    /// the cache if it is there whole, without a request; otherwise downloaded.
     ///
     /// # Errors
-    /// An unknown, gated or private repository, a file missing from it, a hub that cannot
-    /// be reached or makes no progress, a download that broke off, a cache that cannot be
-    /// written to: each in words, with what to do.
+    /// An unknown, gated or private repository, a file missing from it, a hub that
+    /// cannot be reached or makes no progress, a download that broke off, a cache that
+    /// cannot be written to: each in words, with what to do.
     pub fn fetch(&self, id: &str, revision: &str) -> Result<Folder> {
         if let Some(snapshot) = self.snapshot(id, revision)
             && is_whole(&snapshot)
@@ -98,9 +99,9 @@ impl Hub {
         }
         ensure!(
             !self.offline,
-            "{id}@{revision} is not, or not wholly, in the cache {} (nor is there a folder \
-             of that name here), and HF_HUB_OFFLINE forbids to download it; unset it, or \
-             fetch the model where there is a network",
+            "{id}@{revision} is not, or not wholly, in the cache {} (nor is there a \
+             folder of that name here), and HF_HUB_OFFLINE forbids to download it; \
+             unset it, or fetch the model where there is a network",
             self.cache.display()
         );
         self.download(id, revision).with_context(|| {
@@ -134,7 +135,8 @@ impl Hub {
                 .map_err(|error| self.explain(id, revision, None, error))?;
         ensure!(
             is_commit(&info.sha),
-            "{} answers that {id} is at commit {:?}; 40 hexadecimal digits are expected",
+            "{} answers that {id} is at commit {:?}; 40 hexadecimal digits are \
+             expected",
             self.endpoint,
             info.sha
         );
@@ -144,7 +146,8 @@ impl Hub {
             info.siblings.into_iter().map(|file| file.rfilename).collect();
         ensure!(
             held.contains("config.json"),
-            "it has no config.json, so it is no model in Hugging Face form; it holds {}",
+            "it has no config.json, so it is no model in Hugging Face form; it holds \
+             {}",
             first_names(&held)
         );
         let get = |file: &str| self.file(&api, id, &commit, file);
@@ -199,7 +202,8 @@ impl Hub {
                 fs::remove_file(wrong)?;
             }
             bail!(
-                "{file} has {expected} bytes on the hub, but {length} arrived; try again"
+                "{file} has {expected} bytes on the hub, but {length} arrived; try \
+                 again"
             );
         }
         Ok(path)
@@ -251,8 +255,8 @@ impl Hub {
                     anyhow!("{endpoint}/{id} has no file {file} at {revision}")
                 }
                 None => anyhow!(
-                    "{endpoint} has no model {id}, or it has no revision {revision}: check \
-                     the spelling"
+                    "{endpoint} has no model {id}, or it has no revision {revision}: \
+                     check the spelling"
                 ),
             },
             ureq::Error::StatusCode(416) => self.bad_part(&what, id),
@@ -262,8 +266,8 @@ impl Hub {
                 )
             }
             request => anyhow!(
-                "{endpoint} cannot be reached for {what}: {request}; check the network, \
-                 the proxy and HF_ENDPOINT"
+                "{endpoint} cannot be reached for {what}: {request}; check the \
+                 network, the proxy and HF_ENDPOINT"
             ),
         }
     }
@@ -271,8 +275,8 @@ impl Hub {
     fn bad_part(&self, what: &str, id: &str) -> anyhow::Error {
         let blobs = self.cache.join(repo(id, "main").folder_name()).join("blobs");
         anyhow!(
-            "an earlier download of {what} left a piece that does not fit; remove {} and \
-             try again",
+            "an earlier download of {what} left a piece that does not fit; remove {} \
+             and try again",
             blobs.join("*.part").display()
         )
     }
@@ -282,8 +286,8 @@ fn repo(id: &str, revision: &str) -> Repo {
     Repo::with_revision(id.to_string(), RepoType::Model, revision.to_string())
 }
 
-/// Whether a text is a full commit hash; also what keeps a hub's answer from leading out
-/// of the cache.
+/// Whether a text is a full commit hash; also what keeps a hub's answer from leading
+/// out of the cache.
 fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }

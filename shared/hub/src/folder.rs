@@ -47,8 +47,8 @@ impl Folder {
         let path = self.path.join("config.json");
         ensure!(
             path.exists(),
-            "{} has no config.json; it holds {}. A model folder in Hugging Face form is \
-             expected",
+            "{} has no config.json; it holds {}. A model folder in Hugging Face form \
+             is expected",
             self.path.display(),
             listing(&self.path)
         );
@@ -101,8 +101,8 @@ impl Spec {
         match id.split_once('/') {
             Some((org, name)) if named(org) && named(name) => {}
             _ => bail!(
-                "`{spec}` is neither a folder here nor a Hugging Face id: an id has the \
-                 form org/name or org/name@revision, as in Qwen/Qwen3-0.6B"
+                "`{spec}` is neither a folder here nor a Hugging Face id: an id has \
+                 the form org/name or org/name@revision, as in Qwen/Qwen3-0.6B"
             ),
         }
         let sound = !revision.is_empty()
@@ -134,8 +134,8 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<String> {
         let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|&&b| b != b'\n').count() + 1;
         anyhow!(
-            "{name}, line {line} column {column}: byte {:#04x} is not UTF-8; the file is \
-             damaged or in another encoding",
+            "{name}, line {line} column {column}: byte {:#04x} is not UTF-8; the file \
+             is damaged or in another encoding",
             error.as_bytes().get(at).copied().unwrap_or(0)
         )
     })

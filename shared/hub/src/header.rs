@@ -3,8 +3,8 @@
 //! The format: 8 bytes of header length (little-endian), that many bytes of JSON naming
 //! each tensor's dtype, shape and byte range, then the bytes. The safetensors crate
 //! checks that ranges are contiguous and agree with shapes. What it lets through is
-//! checked here: repeated names, of which it would keep the last, and lengths, for which
-//! a clear sentence is worth more than an error code.
+//! checked here: repeated names, of which it would keep the last, and lengths, for
+//! which a clear sentence is worth more than an error code.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -50,9 +50,9 @@ impl SafetensorsFile {
             "it has {length} bytes, fewer than the 8 of the header's length: was the \
              download cut short?"
         );
-        // SAFETY: the map is only read. Another process that truncates the file while it
-        // is mapped would kill this one with SIGBUS, as with every memory-mapped loader;
-        // `save` never does that: it renames a new file over the old one.
+        // SAFETY: the map is only read. Another process that truncates the file while
+        // it is mapped would kill this one with SIGBUS, as with every memory-mapped
+        // loader; `save` never does that: it renames a new file over the old one.
         let map = unsafe { Mmap::map(&file) }.context("it cannot be memory-mapped")?;
 
         let mut header_bytes = [0; 8];
@@ -60,18 +60,19 @@ impl SafetensorsFile {
         let header_bytes = u64::from_le_bytes(header_bytes);
         let rest = map.len() as u64 - 8;
         if header_bytes > rest {
-            // A Git LFS pointer or a web page in place of the file is a common accident.
+            // A Git LFS pointer or a web page in place of the file is a common
+            // accident.
             ensure!(
                 !map[..8]
                     .iter()
                     .all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()),
-                "it begins with the text {:?}: a Git LFS pointer or a web page in place \
-                 of the weights? Download the file itself",
+                "it begins with the text {:?}: a Git LFS pointer or a web page in \
+                 place of the weights? Download the file itself",
                 String::from_utf8_lossy(&map[..map.len().min(40)])
             );
             bail!(
-                "its header is said to have {header_bytes} bytes, but only {rest} follow: \
-                 the file is cut short or damaged; download or save it again"
+                "its header is said to have {header_bytes} bytes, but only {rest} \
+                 follow: the file is cut short or damaged; download or save it again"
             );
         }
         ensure!(
@@ -96,8 +97,8 @@ impl SafetensorsFile {
         );
         ensure!(
             expected == found,
-            "its tensors take {expected} bytes after the header, but {found} are there: \
-             {} bytes belong to no tensor",
+            "its tensors take {expected} bytes after the header, but {found} are \
+             there: {} bytes belong to no tensor",
             found - expected
         );
         Ok(Self { path: path.to_owned(), map, metadata, start })
@@ -120,7 +121,8 @@ impl SafetensorsFile {
     }
 }
 
-/// Refuses a header that names a tensor twice: the crate would silently keep one of them.
+/// Refuses a header that names a tensor twice: the crate would silently keep one of
+/// them.
 fn refuse_repeated_names(header: &str) -> Result<()> {
     struct Names;
 

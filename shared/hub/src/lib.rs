@@ -2,8 +2,8 @@
 //!
 //! A model on the Hugging Face hub is a folder: `config.json` says what the model *is*,
 //! `model.safetensors` (or several shards and an index) holds its weights,
-//! `tokenizer.json` turns text into tokens. This crate reads such a folder, from disk or
-//! from the hub, and writes one that transformers loads.
+//! `tokenizer.json` turns text into tokens. This crate reads such a folder, from disk
+//! or from the hub, and writes one that transformers loads.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -19,8 +19,9 @@
 //! ```
 //!
 //! - [`ModelConfig`] is the architecture in Hugging Face's own names. A field of
-//!   `config.json` that would change the maths and is not supported is an error; so is a
-//!   key nobody here has heard of. Better to stop than to train another model quietly.
+//!   `config.json` that would change the maths and is not supported is an error; so is
+//!   a key nobody here has heard of. Better to stop than to train another model
+//!   quietly.
 //! - [`Rope`] turns the RoPE settings into inverse frequencies, as transformers does.
 //! - [`Weights`] copies any rectangular slice of a tensor, so that a rank which holds a
 //!   quarter of a matrix reads a quarter of its bytes.

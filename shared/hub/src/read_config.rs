@@ -2,7 +2,8 @@
 //!
 //! Each field is taken out of the object as it is understood. What is left must be on
 //! the list of those that do not change the maths ([`HARMLESS`]); anything else is
-//! refused by name, since a model that is trained with a field ignored is another model.
+//! refused by name, since a model that is trained with a field ignored is another
+//! model.
 
 use std::path::Path;
 
@@ -13,8 +14,8 @@ use crate::config::{ExtraTokens, Family, ModelConfig};
 use crate::fields::{Fields, short};
 use crate::rope_json;
 
-/// Fields that do not change what a causal language model computes in training: where it
-/// comes from and how it is stored; how transformers runs it and what it hands back;
+/// Fields that do not change what a causal language model computes in training: where
+/// it comes from and how it is stored; how transformers runs it and what it hands back;
 /// tokens; generation (transformers' `_get_default_generation_params`); other tasks.
 const HARMLESS: &str = "
     _attn_implementation_autoset _commit_hash _name_or_path dtype is_llama_config
@@ -22,11 +23,12 @@ const HARMLESS: &str = "
     unsloth_version
 
     _attn_implementation attn_implementation chunk_size_feed_forward is_decoder
-    output_attentions output_hidden_states return_dict tie_last_hidden_states torchscript
-    use_bfloat16 use_cache
+    output_attentions output_hidden_states return_dict tie_last_hidden_states
+    torchscript use_bfloat16 use_cache
 
     begin_suppress_tokens cls_token_id decoder_start_token_id mask_token_id
-    max_sequence_length model_max_length prefix sep_token_id tokenizer_class unk_token_id
+    max_sequence_length model_max_length prefix sep_token_id tokenizer_class
+    unk_token_id
 
     bad_words_ids diversity_penalty do_sample early_stopping
     encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id
@@ -69,8 +71,8 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 impl ModelConfig {
-    /// Reads the text of a `config.json`, of transformers 4 or 5; `path` is for messages.
-    /// A missing field gets the family's default in transformers 5.23.
+    /// Reads the text of a `config.json`, of transformers 4 or 5; `path` is for
+    /// messages. A missing field gets the family's default in transformers 5.23.
     ///
     /// # Errors
     /// Broken JSON (line and column), another model type, sizes that do not fit, and
@@ -190,8 +192,8 @@ fn refuse_unsupported(fields: &mut Fields) -> Result<()> {
 }
 
 /// Sliding windows that some layer would really use. transformers' Qwen looks at
-/// `layer_types` if given, else at the other three; its Llama knows no windows, so that a
-/// window there is somebody else's.
+/// `layer_types` if given, else at the other three; its Llama knows no windows, so that
+/// a window there is somebody else's.
 fn refuse_windows(fields: &mut Fields, family: Family, layers: usize) -> Result<()> {
     let types = fields.texts("layer_types")?;
     if let Some(types) = &types {
@@ -248,7 +250,8 @@ fn biases(fields: &mut Fields, family: Family) -> Result<(bool, bool, bool)> {
     Ok((attention, attention, mlp))
 }
 
-/// Null means as many as query heads; so does a missing one for Llama, where Qwen has 32.
+/// Null means as many as query heads; so does a missing one for Llama, where Qwen has
+/// 32.
 fn kv_heads(fields: &mut Fields, family: Family, heads: usize) -> Result<usize> {
     let null = fields.is_null("num_key_value_heads");
     let default = if null || family == Family::Llama { heads } else { 32 };
@@ -270,8 +273,8 @@ fn head_dim(
     }
     ensure!(
         heads > 0 && hidden_size.is_multiple_of(heads),
-        "{}: hidden_size is {hidden_size}, no multiple of num_attention_heads, {heads}, \
-         and head_dim is not stated",
+        "{}: hidden_size is {hidden_size}, no multiple of num_attention_heads, \
+         {heads}, and head_dim is not stated",
         fields.at
     );
     Ok(hidden_size / heads)
@@ -301,8 +304,8 @@ fn refuse_unknown(fields: Fields) -> Result<()> {
         };
         ensure!(
             says_nothing || HARMLESS.split_whitespace().any(|known| known == name),
-            "{at}: {name} is {}, a field that is not known here and may change the maths; \
-             remove it if the model is a plain one without it",
+            "{at}: {name} is {}, a field that is not known here and may change the \
+             maths; remove it if the model is a plain one without it",
             short(&value)
         );
     }

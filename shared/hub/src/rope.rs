@@ -36,8 +36,8 @@ pub enum Scaling {
         /// Tokens of the context before; `max_position_embeddings` if absent.
         original_max_position_embeddings: Option<usize>,
     },
-    /// `yarn`: as llama3, with the ramp over dimensions, and cos and sin scaled (Peng et
-    /// al. 2023, §3).
+    /// `yarn`: as llama3, with the ramp over dimensions, and cos and sin scaled (Peng
+    /// et al. 2023, §3).
     Yarn {
         /// The divisor of slow dimensions.
         factor: f64,

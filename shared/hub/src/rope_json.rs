@@ -26,8 +26,8 @@ pub(crate) fn read(fields: &mut Fields, max_positions: usize) -> Result<Rope> {
     let new = new.map(|new| read_object(new, theta, original, max_positions));
     match (old.transpose()?, new.transpose()?) {
         (Some(old), Some(new)) if old != new => bail!(
-            "{}: rope_scaling says {old:?} but rope_parameters says {new:?}; remove the \
-             one that is not meant",
+            "{}: rope_scaling says {old:?} but rope_parameters says {new:?}; remove \
+             the one that is not meant",
             fields.at
         ),
         (Some(rope), _) | (None, Some(rope)) => Ok(rope),
@@ -87,7 +87,8 @@ fn read_object(
             }
         }
         other => bail!(
-            "{}: rope_type is {other:?}; default, linear, llama3 and yarn are supported",
+            "{}: rope_type is {other:?}; default, linear, llama3 and yarn are \
+             supported",
             fields.at
         ),
     };

@@ -208,8 +208,8 @@ impl Save {
         Ok(file)
     }
 
-    /// Weights of a model that was here before: a left-over `model.safetensors` would be
-    /// loaded in place of new shards.
+    /// Weights of a model that was here before: a left-over `model.safetensors` would
+    /// be loaded in place of new shards.
     fn remove_stale_weights(&self, written: &[String]) -> Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
@@ -277,7 +277,8 @@ fn check_complete(config: &ModelConfig, tensors: &[TensorSpec]) -> Result<()> {
         match missing.remove(name.as_str()) {
             Some(shape) => ensure!(
                 shape == tensor.shape,
-                "{name} to be saved has shape {:?}; the configuration asks for {shape:?}",
+                "{name} to be saved has shape {:?}; the configuration asks for \
+                 {shape:?}",
                 tensor.shape
             ),
             None if name == "lm_head.weight" && config.tie_word_embeddings => bail!(

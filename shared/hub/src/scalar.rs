@@ -59,8 +59,8 @@ impl Dtype {
 
 /// An element type weights can be read into and saved from: f32, f64, bf16 or f16.
 ///
-/// Conversions round once, to nearest, ties to even; a conversion to the same type keeps
-/// every bit.
+/// Conversions round once, to nearest, ties to even; a conversion to the same type
+/// keeps every bit.
 pub trait Scalar: Copy + sealed::Sealed {
     /// This type's name in files.
     const DTYPE: Dtype;
@@ -84,10 +84,13 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// `Scalar` for one type; `$from` is the constructor through which it reaches another, the
-/// closures are how the other three reach it.
+/// `Scalar` for one type; `$from` is the constructor through which it reaches another,
+/// the closures are how the other three reach it.
 macro_rules! scalar {
-    ($type:ident, $dtype:ident, $from:ident, $f32:expr, $f64:expr, $bf16:expr, $f16:expr) => {
+    (
+        $type:ident, $dtype:ident, $from:ident,
+        $f32:expr, $f64:expr, $bf16:expr, $f16:expr
+    ) => {
         impl sealed::Sealed for $type {}
 
         impl Scalar for $type {
@@ -203,8 +206,8 @@ mod tests {
         assert_eq!(from_f, bytes);
     }
 
-    /// 1 + 2^-8 + 2^-30 is just above the middle of two bf16 neighbours. Rounded once it
-    /// goes up; by way of f32 it would first fall onto the tie, then to even, down.
+    /// 1 + 2^-8 + 2^-30 is just above the middle of two bf16 neighbours. Rounded once
+    /// it goes up; by way of f32 it would first fall onto the tie, then to even, down.
     #[test]
     fn rounds_once_to_nearest_even() {
         let above_tie = 1.0 + 2f64.powi(-8) + 2f64.powi(-30);
@@ -221,7 +224,7 @@ mod tests {
         let tie = 1.0f32 + 2f32.powi(-8);
         assert_eq!(tie.to::<bf16>().to_bits(), 0x3f80);
         assert_eq!((tie + 2f32.powi(-7)).to::<bf16>().to_bits(), 0x3f82);
-        assert_eq!(f16::from_f32(0.1).to::<f64>(), 0.0999755859375);
-        assert_eq!(bf16::from_f32(0.1).to::<f32>(), 0.10009765625);
+        assert_eq!(f16::from_f32(0.1).to::<f64>(), 1638.0 / 16384.0);
+        assert_eq!(bf16::from_f32(0.1).to::<f32>(), 205.0 / 2048.0);
     }
 }

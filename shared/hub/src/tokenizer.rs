@@ -20,9 +20,10 @@ const TOKENIZER_FILES: [&str; 8] = [
 ];
 
 /// Copies a tokenizer into a model's folder: the files of one that are in the folder
-/// `from` (or beside `from`, a `tokenizer.json`), or `from` itself as `tokenizer.json`. Where there is no
-/// `tokenizer_config.json`, one is written that makes transformers take `tokenizer.json`
-/// as it is; without it the model type's own tokenizer class may rebuild it differently.
+/// `from` (or beside `from`, a `tokenizer.json`), or `from` itself as `tokenizer.json`.
+/// Where there is no `tokenizer_config.json`, one is written that makes transformers
+/// take `tokenizer.json` as it is; without it the model type's own tokenizer class may
+/// rebuild it differently.
 ///
 /// # Errors
 /// `from` is not there or holds none; files that cannot be read or written.

@@ -1,5 +1,5 @@
-//! Whether a configuration is one that can exist: sizes that fit each other, formulas that
-//! stay finite, switches that the family has.
+//! Whether a configuration is one that can exist: sizes that fit each other, formulas
+//! that stay finite, switches that the family has.
 
 use anyhow::{Result, bail, ensure};
 
@@ -42,8 +42,8 @@ impl ModelConfig {
         );
         ensure!(
             self.family != Family::Llama || self.hidden_size.is_multiple_of(heads),
-            "hidden_size is {}, no multiple of num_attention_heads, {heads}: transformers \
-             refuses such a Llama",
+            "hidden_size is {}, no multiple of num_attention_heads, {heads}: \
+             transformers refuses such a Llama",
             self.hidden_size
         );
         let layers = self.num_hidden_layers;
@@ -78,10 +78,10 @@ impl ModelConfig {
         };
         ensure!(
             fits,
-            "{family:?} with qkv_bias {qkv_bias}, o_bias {o_bias}, mlp_bias {mlp_bias}, \
-             qk_norm {qk_norm} exists nowhere: Llama has one switch for all attention \
-             biases and no QK-norm; Qwen2 biases on q, k, v alone; Qwen3 QK-norm and no \
-             MLP biases"
+            "{family:?} with qkv_bias {qkv_bias}, o_bias {o_bias}, mlp_bias \
+             {mlp_bias}, qk_norm {qk_norm} exists nowhere: Llama has one switch for \
+             all attention biases and no QK-norm; Qwen2 biases on q, k, v alone; Qwen3 \
+             QK-norm and no MLP biases"
         );
         Ok(())
     }
@@ -128,8 +128,8 @@ impl Rope {
                 positive("beta_fast", fast)?;
                 ensure!(
                     fast >= slow,
-                    "beta_fast is {fast} and beta_slow {slow}; the latter must not be the \
-                     larger"
+                    "beta_fast is {fast} and beta_slow {slow}; the latter must not be \
+                     the larger"
                 );
                 positive("attention_factor", attention_factor.unwrap_or(1.0))?;
                 original

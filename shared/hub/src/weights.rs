@@ -41,8 +41,8 @@ impl Weights {
         }
         ensure!(
             folder.join(INDEX).exists(),
-            "{} has neither {SINGLE} nor {INDEX}; it holds {}. Weights in another format \
-             must be saved as safetensors first (transformers: save_pretrained)",
+            "{} has neither {SINGLE} nor {INDEX}; it holds {}. Weights in another \
+             format must be saved as safetensors first (transformers: save_pretrained)",
             folder.display(),
             listing(folder)
         );
@@ -66,8 +66,8 @@ impl Weights {
             };
             ensure!(
                 weights.files[file].info(&name).is_some(),
-                "{} puts {name} into {shard}, which does not hold it: the index and the \
-                 shards are not of one model",
+                "{} puts {name} into {shard}, which does not hold it: the index and \
+                 the shards are not of one model",
                 folder.join(INDEX).display()
             );
             weights.tensors.insert(name, file);
@@ -92,8 +92,8 @@ impl Weights {
     }
 
     /// Copies the part of `name` that starts at `offset` and has `shape` into `out`
-    /// (row-major), converted from the file's F32, BF16, F16 or F64. Only these bytes of
-    /// the file are read.
+    /// (row-major), converted from the file's F32, BF16, F16 or F64. Only these bytes
+    /// of the file are read.
     ///
     /// # Errors
     /// No such tensor (with names that resemble it), a shape in the file other than
@@ -133,7 +133,8 @@ impl Weights {
             });
         ensure!(
             inside,
-            "{}: the part at {offset:?} of shape {shape:?} is not within {global_shape:?}",
+            "{}: the part at {offset:?} of shape {shape:?} is not within \
+             {global_shape:?}",
             context()
         );
         let elements: usize = shape.iter().product();
@@ -253,8 +254,8 @@ pub(crate) fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
         );
         if !plain || shard.contains(['/', '\\', '\0']) {
             bail!(
-                "{} puts {name} into {shard:?}; a plain file name of the same folder is \
-                 expected: do not trust this folder",
+                "{} puts {name} into {shard:?}; a plain file name of the same folder \
+                 is expected: do not trust this folder",
                 path.display()
             );
         }

@@ -191,7 +191,7 @@ fn refused() {
             "wave is 1",
         ),
         (
-            json!({"rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2}}),
+            json!({"rope_scaling": {"type": "linear", "rope_type": "yarn"}}),
             "rope_type is given twice",
         ),
         (
@@ -199,7 +199,7 @@ fn refused() {
             "rope_theta is given twice",
         ),
         (
-            json!({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.25}}),
+            json!({"rope_parameters": {"partial_rotary_factor": 0.25}}),
             "partial_rotary_factor is 0.25",
         ),
         (

@@ -3,8 +3,8 @@
     .venv/bin/python shared/hub/tests/make_rope_tables.py
 
 transformers computes them in fp32. The same functions are run here a second time with
-its torch replaced by one whose float is float64: that is the table; the fp32 result must
-agree with it to 1e-6, so that the replacement changed precision and nothing else.
+its torch replaced by one whose float is float64: that is the table; the fp32 result
+must agree with it to 1e-6, so that the replacement changed precision and nothing else.
 """
 
 import json

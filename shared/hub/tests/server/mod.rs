@@ -49,10 +49,10 @@ impl Server {
         })
     }
 
-    fn serve(
-        state: State,
-        handle: impl Fn(TcpStream, Arc<Mutex<State>>) -> Result<()> + Clone + Send + 'static,
-    ) -> Self {
+    fn serve<H>(state: State, handle: H) -> Self
+    where
+        H: Fn(TcpStream, Arc<Mutex<State>>) -> Result<()> + Clone + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(state));
