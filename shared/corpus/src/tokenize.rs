@@ -1,6 +1,6 @@
 //! Text to tokens on several threads, the same whatever their number.
 //!
-//! Documents are read one after the other and gathered to lots of a few megabytes; the
+//! Documents are read one after the other and gathered to lots of about a megabyte; the
 //! texts of a lot are worked on in parallel and their results taken in order. A long
 //! document is cut first, where the tokenizer shows that the cut changes nothing.
 
@@ -17,7 +17,7 @@ use crate::documents::{self, Document};
 use crate::progress::Progress;
 
 /// Bytes of text worked on at once.
-const LOT: usize = 8 << 20;
+const LOT: usize = 1 << 20;
 
 /// Bytes of a piece of a long document.
 const PIECE: usize = 128 << 10;
