@@ -163,6 +163,23 @@ fn many_threads_end_where_they_began() {
     assert_eq!(after, before);
 }
 
+#[test]
+fn threads_of_one_rank_lose_no_count() {
+    let before = live(30);
+    std::thread::scope(|scope| {
+        let work = || {
+            set_rank(30);
+            let _tag = tag(Family::Scratch);
+            for i in 0..300_000 {
+                drop(bytes(1 + i % 100));
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+    assert_eq!(live(30), before);
+}
+
 /// Allocates, grows, frees, and sends every other block to the next thread to free.
 fn churn(
     rank: usize,

@@ -62,6 +62,25 @@ fn first_line(path: &Path) -> Value {
 }
 
 #[test]
+fn any_number_comes_back_to_the_last_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.jsonl");
+    let mut log = RunLog::start(options(&path)).unwrap();
+    let mut seed = 1u64;
+    let mut written = Vec::new();
+    for i in 1..=2000 {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        // Any exponent, and the sizes that losses have.
+        let any = f64::from_bits(seed.rotate_left(32));
+        let usual = seed as f64 / u64::MAX as f64 * 12.0;
+        let loss = if any.is_finite() { any } else { usual };
+        written.push(Step { loss, grad_norm: usual, ..step(i) });
+        log.step(&written[i as usize - 1]).unwrap();
+    }
+    assert_eq!(read(&path).unwrap().steps, written);
+}
+
+#[test]
 fn nan_and_infinity_are_valid_json_and_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.jsonl");

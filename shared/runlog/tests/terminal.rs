@@ -60,6 +60,13 @@ struct Seen(Child, Arc<Mutex<Vec<u8>>>, JoinHandle<()>);
 
 impl Seen {
     fn end(mut self) -> (ExitStatus, String) {
+        let start = Instant::now();
+        while self.0.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(5));
+            if start.elapsed() > Duration::from_secs(60) {
+                self.0.kill().unwrap();
+            }
+        }
         let status = self.0.wait().unwrap();
         self.2.join().unwrap();
         (status, String::from_utf8_lossy(&self.1.lock().unwrap()).into_owned())
