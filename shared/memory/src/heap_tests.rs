@@ -113,5 +113,13 @@ fn the_smallest_block_that_fits_is_taken() {
         assert_eq!(heap.take(page(40)).0, holes[1]);
         assert_eq!(heap.take(page(30)).0, holes[0]);
         assert_eq!(heap.take(page(70)).0, holes[0].byte_add(page(30)));
+        // The same among holes of one bin, the last freed being looked at first.
+        let holes = [100, 97, 103].map(|n| {
+            let hole = heap.take(page(n)).0;
+            heap.take(page(16));
+            hole
+        });
+        holes.into_iter().for_each(|hole| heap.give(hole));
+        assert_eq!(heap.take(page(99)).0, holes[0]);
     }
 }
