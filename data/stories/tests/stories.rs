@@ -78,20 +78,24 @@ fn the_vocabulary_is_rich_and_no_two_stories_are_near_duplicates() {
         .iter()
         .map(|story| {
             let words = words(story);
-            let windows = words.windows(5).map(<[String]>::to_vec);
-            windows
-                .map(|run| {
-                    let next = ids.len() as u32;
-                    *ids.entry(run).or_insert(next)
-                })
-                .collect()
+            let id = |run: &[String]| {
+                let next = ids.len() as u32;
+                *ids.entry(run.to_vec()).or_insert(next)
+            };
+            words.windows(5).map(id).collect()
         })
         .collect();
+    let mut stories_with: Vec<Vec<usize>> = vec![Vec::new(); ids.len()];
     let mut worst = (0.0, 0, 0);
-    for (i, a) in runs.iter().enumerate() {
-        for (j, b) in runs.iter().enumerate().skip(i + 1) {
-            let shared = a.intersection(b).count();
-            let part = shared as f64 / (a.len() + b.len() - shared) as f64;
+    for (i, mine) in runs.iter().enumerate() {
+        // How many runs this story shares with each of those before it.
+        let mut shared = vec![0; i];
+        for &run in mine {
+            stories_with[run as usize].iter().for_each(|&j| shared[j] += 1);
+            stories_with[run as usize].push(i);
+        }
+        for (j, shared) in shared.into_iter().enumerate() {
+            let part = shared as f64 / (mine.len() + runs[j].len() - shared) as f64;
             if part > worst.0 {
                 worst = (part, i, j);
             }
