@@ -1,4 +1,27 @@
-//! (being replaced) Matrix products.
+//! Matrix products.
+//!
+//! [`gemm`] multiplies matrices of any of the four storage types, with any strides,
+//! summing in `f32` (`f64` for `f64`). It is built like BLIS (Van Zee and van de Geijn,
+//! *BLIS: A Framework for Rapidly Instantiating BLAS Functionality*, 2015):
+//!
+//! - [`kernel`]: a strip of C held in registers while k runs;
+//! - [`pack`]: B, and A where it must be, copied into the order kernels read, 16-bit
+//!   numbers converted on the way;
+//! - [`blocks`]: blocks that fit into caches, shared out to the rank's threads;
+//! - [`simd`]: the instructions of the machine at hand.
+//!
+//! **The result is the same bit for bit** whatever the instruction set with fused
+//! multiply-add, the number of threads and the plan: see [`kernel`].
+
+mod blocks;
+mod kernel;
+mod pack;
+mod scratch;
+mod simd;
+
+use blocks::{Size, Target};
+use candle_core::{DType, WithDType};
+use pack::Source;
 use params::Element;
 
 /// A matrix in memory.
@@ -72,7 +95,11 @@ pub enum On {
     /// All threads of the calling rank.
     AllThreads,
 }
-/// `c = a · b`, or `c += a · b`.
+/// `c = a · b`, or `c += a · b`, summed in `A::Acc` and rounded once to `C` (with
+/// [`Store::Add`] after adding what was there).
+///
+/// # Panics
+/// If the sizes do not fit together or a matrix reaches beyond its slice.
 pub fn gemm<A: Element, B: Element<Acc = A::Acc>, C: Element<Acc = A::Acc>>(
     c: MatMut<C>,
     store: Store,
@@ -80,17 +107,94 @@ pub fn gemm<A: Element, B: Element<Acc = A::Acc>, C: Element<Acc = A::Acc>>(
     b: Mat<B>,
     on: On,
 ) {
-    let _ = on;
-    assert!(a.rows == c.rows && b.cols == c.cols && a.cols == b.rows);
-    for i in 0..c.rows {
-        for j in 0..c.cols {
-            let mut sum = <A::Acc as Default>::default();
-            for k in 0..a.cols {
-                sum += a.data[i * a.row_stride + k * a.col_stride].widen()
-                    * b.data[k * b.row_stride + j * b.col_stride].widen();
+    let (m, n, k) = (c.rows, c.cols, a.cols);
+    assert!(
+        a.rows == m && b.cols == n && b.rows == k,
+        "gemm of [{}, {}] and [{}, {}] into [{m}, {n}]",
+        a.rows,
+        a.cols,
+        b.rows,
+        b.cols,
+    );
+    // Everything below relies on these.
+    inside("a", a.data.len(), (a.rows, a.row_stride), (a.cols, a.col_stride));
+    inside("b", b.data.len(), (b.rows, b.row_stride), (b.cols, b.col_stride));
+    inside("c", c.data.len(), (m, c.row_stride), (n, 1));
+    assert!(m < 2 || c.row_stride >= n, "rows of c overlap");
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if store == Store::Set {
+            for row in c.data.chunks_mut(c.row_stride.max(1)).take(m) {
+                row[..n].fill(C::default());
             }
-            let at = &mut c.data[i * c.row_stride + j];
-            *at = C::narrow(if store == Store::Add { at.widen() + sum } else { sum });
+        }
+        return;
+    }
+    let target = Target {
+        at: c.data.as_mut_ptr().cast(),
+        kind: C::DTYPE,
+        row: c.row_stride,
+        add: store == Store::Add,
+    };
+    let a = Source::new(a.data.as_ptr(), a.row_stride, a.col_stride);
+    let b = Source::new(b.data.as_ptr(), b.row_stride, b.col_stride);
+    let size = Size { m, n, k };
+    // SAFETY: checked above, and C is borrowed mutably. `Element` names the sums' type.
+    unsafe { product(<A::Acc as WithDType>::DTYPE, size, target, a, b, on) }
+}
+
+/// Checks that a matrix lies inside its slice.
+fn inside(name: &str, len: usize, rows: (usize, usize), cols: (usize, usize)) {
+    if rows.0 == 0 || cols.0 == 0 {
+        return;
+    }
+    let last = |(n, stride): (usize, usize)| (n - 1).checked_mul(stride);
+    let end = last(rows).zip(last(cols)).and_then(|(i, j)| i.checked_add(j));
+    assert!(
+        end.is_some_and(|end| end < len),
+        "gemm: {name} of {} rows every {} and {} columns every {} does not fit into {len}",
+        rows.0,
+        rows.1,
+        cols.0,
+        cols.1,
+    );
+}
+
+/// Not generic, so that it is compiled with this crate, whose profile has no checks in
+/// inner loops, and not with whoever calls it.
+///
+/// # Safety
+/// As for [`blocks::product`].
+unsafe fn product(sums: DType, size: Size, c: Target, a: Source, b: Source, on: On) {
+    let parallel = on == On::AllThreads && worth_sharing(size);
+    let plan = plan(size, a, b);
+    // SAFETY: by the caller's promise.
+    unsafe {
+        match sums {
+            DType::F64 => blocks::product::<f64>(plan, size, c, a, b, parallel),
+            _ => blocks::product::<f32>(plan, size, c, a, b, parallel),
         }
     }
 }
+
+/// Whether a product takes long enough for other threads to help.
+fn worth_sharing(size: Size) -> bool {
+    size.m * size.n * size.k > 1 << 18
+}
+
+/// What is best for most products.
+fn plan(size: Size, a: Source, b: Source) -> blocks::Plan {
+    let _ = b;
+    // Rows a multiple of 2 KiB apart compete for the same places in the cache.
+    let bytes = a.row * a.kind.size_in_bytes();
+    blocks::Plan {
+        isa: simd::Isa::best(),
+        pack_a: a.row == 1 || bytes.is_multiple_of(2048),
+        pack_b: size.m > 96,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! (being written) Which way of multiplying is fastest here.
