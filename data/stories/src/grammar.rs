@@ -1,10 +1,10 @@
 //! A small grammar: named rules, each a choice of texts with holes.
 //!
 //! In a text, `{name}` is what the story has bound to `name`, or else a choice of the
-//! rule `name`; `{Name}` is the same with a capital. `{x=rule}` binds `x` to a choice of
-//! `rule` and prints nothing, `{x=rule!y}` one that differs from `y`. `[a|b]` is a choice
-//! on the spot. A choice that begins with `?x` (or `!x`) is open only once `x` has (or
-//! has not) been printed.
+//! rule `name`; `{Name}` is the same with a capital. `{x=rule}` binds `x` to a choice
+//! of `rule` and prints nothing, `{x=rule!y}` one that differs from `y`. `[a|b]` is a
+//! choice on the spot. A choice that begins with `?x` (or `!x`) is open only once `x`
+//! has (or has not) been printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

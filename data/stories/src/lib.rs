@@ -1,9 +1,9 @@
 //! Short stories in plain English, from a seeded grammar: the text that the house ships
 //! to train on. The same program, the same stories, byte for byte.
 //!
-//! A story has a hero, a friend and an elder, and one of some twenty plots, told in four
-//! parts: how it begins, what goes wrong, what turns it, how it ends. The texts are in
-//! `grammar/`; here the cast is chosen and the result tidied.
+//! A story has a hero, a friend and an elder, and one of some twenty plots, told in
+//! four parts: how it begins, what goes wrong, what turns it, how it ends. The texts
+//! are in `grammar/`; here the cast is chosen and the result tidied.
 
 pub mod grammar;
 

@@ -1,5 +1,5 @@
-//! Writes the stories and their tokenizer into `data/` anew, or into the folder named on
-//! the command line.
+//! Writes the stories and their tokenizer into `data/` anew, or into the folder named
+//! on the command line.
 
 use std::path::PathBuf;
 

@@ -18,9 +18,10 @@
 //! rank can draw any row without asking another, and a run resumes from one number
 //! ([`Position`]). **The number of workers changes nothing** but the time it takes.
 //!
-//! Modules: `documents` reads text files, `tokenizer` and `bpe` make token ids,
-//! `tokenize` does it in parallel, [`indexed`] is Megatron's binary format, `stream` is
-//! the joined documents, `shuffle` the order of rows, `split` cuts them.
+//! Modules: `documents` reads text files; `tokenizer` makes token ids, `tokenize` does
+//! it in parallel, `train` and `bpe` make a tokenizer; [`indexed`] is Megatron's binary
+//! format; `stream` is the joined documents, `shuffle` the order of rows, `split` cuts
+//! them; `open` puts it all together.
 
 #![warn(missing_docs)]
 
@@ -35,6 +36,7 @@ mod split;
 mod stream;
 mod tokenize;
 mod tokenizer;
+mod train;
 
 pub use batch::{Batch, IGNORE};
 pub use open::{Corpus, Options};

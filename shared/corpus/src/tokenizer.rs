@@ -1,18 +1,13 @@
 //! Text to token ids and back.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
-
-use crate::{bpe, tokenize};
 
 /// The end-of-document token of the tokenizers trained here, with id 0.
-const END: &str = "<|endoftext|>";
+pub(crate) const END: &str = "<|endoftext|>";
 
 /// What families of models call the token that ends a document, most telling first: a
 /// chat model also has one that ends a *turn* (`<|im_end|>`), which is not it.
@@ -198,74 +193,11 @@ impl Tokenizer {
             }
         }
     }
-
-    /// Trains a byte-level BPE tokenizer on text files (plain or `.jsonl`).
-    ///
-    /// Words are cut as in GPT-2. Id 0 is `<|endoftext|>`, then come the 256 bytes,
-    /// then the merges. The result depends on the text and `vocab_size` alone, not on
-    /// `workers` (threads; 0 for one per core). It is smaller than `vocab_size` if the
-    /// text has too few pairs that occur twice: ask [`Tokenizer::vocab_size`].
-    ///
-    /// # Errors
-    /// If `vocab_size` is below 257, or a file cannot be read or has no text.
-    pub fn train(
-        files: &[PathBuf],
-        vocab_size: usize,
-        workers: usize,
-        quiet: bool,
-    ) -> Result<Tokenizer> {
-        if vocab_size < 257 {
-            bail!(
-                "a byte-level tokenizer of {vocab_size} tokens was asked for; it needs \
-                 at least 257: the 256 bytes and `{END}`"
-            );
-        }
-        let words = tokenize::count_words(files, workers, quiet, &words_of)?;
-
-        let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
-        alphabet.sort_unstable();
-        let vocabulary =
-            [END.into()].into_iter().chain(alphabet.into_iter().map(String::from));
-        let result = bpe::train(&words, vocabulary.collect(), vocab_size);
-
-        let vocabulary: BTreeMap<&str, usize> = result
-            .vocabulary
-            .iter()
-            .enumerate()
-            .map(|(i, s)| (s.as_str(), i))
-            .collect();
-        let byte_level = json!({
-            "type": "ByteLevel",
-            "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
-        });
-        let json = json!({
-            "version": "1.0", "truncation": null, "padding": null,
-            "added_tokens": [{
-                "id": 0, "content": END, "special": true, "normalized": false,
-                "single_word": false, "lstrip": false, "rstrip": false,
-            }],
-            "normalizer": null,
-            "pre_tokenizer": byte_level,
-            "post_processor": null,
-            "decoder": byte_level,
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": null,
-                "continuing_subword_prefix": null, "end_of_word_suffix": null,
-                "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-                "vocab": vocabulary,
-                "merges": result.merges,
-            },
-        });
-        // Through the library once, which writes the vocabulary in the order of ids.
-        let tokenizer = parse(&json.to_string())?;
-        let json = tokenizer.to_string(true).map_err(|e| anyhow!("{e}"))? + "\n";
-        Ok(Tokenizer::HuggingFace(Box::new(HuggingFace::new(json, None)?)))
-    }
 }
 
 impl HuggingFace {
     /// From the text of `tokenizer.json` and of `tokenizer_config.json`.
-    fn new(json: String, config: Option<String>) -> Result<HuggingFace> {
+    pub(crate) fn new(json: String, config: Option<String>) -> Result<HuggingFace> {
         let mut tokenizer = parse(&json)?;
         // Some are saved with a limit on length or with padding: not for a corpus.
         tokenizer.with_truncation(None).map_err(|e| anyhow!("{e}"))?.with_padding(None);
@@ -291,7 +223,8 @@ impl HuggingFace {
     }
 }
 
-fn parse(json: &str) -> Result<tokenizers::Tokenizer> {
+/// The tokenizer that a `tokenizer.json` says.
+pub(crate) fn parse(json: &str) -> Result<tokenizers::Tokenizer> {
     tokenizers::Tokenizer::from_bytes(json).map_err(|e| {
         anyhow!(
             "not a Hugging Face tokenizer.json ({e}); save it again with tokenizers"
@@ -320,18 +253,4 @@ fn end_of_document(
             ENDS.join(", ")
         )
     })
-}
-
-/// The words of `text` in the byte-level alphabet, cut as in GPT-2.
-fn words_of(text: &str) -> Result<Vec<String>> {
-    let mut words = Vec::new();
-    for part in text.split(END) {
-        let mut pieces = PreTokenizedString::from(part);
-        ByteLevel::new(false, true, true)
-            .pre_tokenize(&mut pieces)
-            .map_err(|e| anyhow!("cannot cut the text into words: {e}"))?;
-        let pieces = pieces.get_splits(OffsetReferential::Normalized, OffsetType::None);
-        words.extend(pieces.into_iter().map(|(word, _, _)| word.to_string()));
-    }
-    Ok(words)
 }

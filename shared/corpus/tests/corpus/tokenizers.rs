@@ -95,7 +95,8 @@ fn a_limit_on_length_and_padding_are_not_for_a_corpus() {
     let folder = Folder::new();
     let path = changed(&folder, |value| {
         value["truncation"] = json!({
-            "direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0,
+            "direction": "Right", "max_length": 5, "strategy": "LongestFirst",
+            "stride": 0,
         });
         value["padding"] = json!({
             "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
@@ -165,7 +166,7 @@ fn training_does_not_depend_on_workers_or_runs() {
     let train =
         |workers| json_of(&Tokenizer::train(&files, 600, workers, true).unwrap());
     let one = train(1);
-    for workers in [1, 2, 7] {
+    for workers in [1, 3] {
         assert!(train(workers) == one, "{workers} workers");
     }
 }
