@@ -12,8 +12,8 @@
 #     each of them, though none is ever called. (Left out: triton, cusolver, nvjitlink,
 #     nvtx, cuda-bindings, cccl, setuptools. torch.compile and GPUs would want them, and
 #     pip says loudly that they are missing.)
-# In all about 4 GB on disk: torch 1.2, CUDA 2.5. Other systems have plain CPU wheels, and
-# there pip installs them the ordinary way.
+# In all about 4 GB on disk: torch 1.2, CUDA 2.5. On other systems than Linux on x86-64
+# pip installs whatever torch asks for there.
 #
 # PYTHON chooses the interpreter (3.11 or newer); pip's own variables (PIP_FIND_LINKS,
 # PIP_INDEX_URL) are obeyed.

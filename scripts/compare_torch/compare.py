@@ -92,6 +92,16 @@ def busy_seconds() -> float:
     return (sum(ticks[:8]) - idle - iowait) / os.sysconf("SC_CLK_TCK")
 
 
+def wait_for_quiet(cores: float, patience: float) -> None:
+    """Returns when others used at most `cores` for a second, or patience has run out."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        before = busy_seconds()
+        time.sleep(1)
+        if busy_seconds() - before <= cores:
+            return
+
+
 def output(*command: str) -> str | None:
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -184,6 +194,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--elsewhere", type=float, default=0.2, metavar="CORES",
                         help="a round in which other programs used more than this is "
                         "recorded, repeated and left out of the summary (default: 0.2)")
+    parser.add_argument("--patience", type=float, default=60, metavar="SECONDS",
+                        help="wait up to this long before a round for the others to "
+                        "fall quiet (default: 60)")
     parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--record", type=Path, help="write everything here as JSON")
     args = parser.parse_args()
@@ -242,6 +255,7 @@ def main() -> None:
     quiet = []
     while len(quiet) < args.rounds and len(rounds) < 4 * args.rounds:
         rounds.append({})
+        wait_for_quiet(args.elsewhere, args.patience)
         for worker in workers:
             time.sleep(0.25)  # lets the other side's spinning threads fall asleep
             rounds[-1][worker.name] = worker.steps(args.steps)
