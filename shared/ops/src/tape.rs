@@ -108,8 +108,13 @@ impl Tape {
     ///
     /// # Errors
     /// A recorded result received no gradient, because it was not used or because an
-    /// operation that is not recorded stands between it and `output`.
+    /// operation that is not recorded stands between it and `output`; or `grad` is not of
+    /// `output`'s shape and type.
     pub fn backward_from(self, output: &Tensor, grad: Tensor) -> Result<Gradients> {
+        if grad.shape() != output.shape() || grad.dtype() != output.dtype() {
+            let describe = |x: &Tensor| format!("{:?} {:?}", x.dtype(), x.shape());
+            bail!("a gradient {} of a result {}", describe(&grad), describe(output))
+        }
         let _tag = memory::tag(Family::Scratch);
         let mut grads = HashMap::from([(output.id(), grad)]);
         for note in self.0.into_iter().rev() {
