@@ -32,6 +32,16 @@ fn a_jsonl_line_is_one_document() {
 }
 
 #[test]
+fn a_spelled_out_end_separates_documents() {
+    let folder = Folder::new();
+    let tokenizer = stories_tokenizer();
+    let file = folder.write("a.txt", "One day<|endoftext|>Once<|endoftext|>");
+    let tokens = stream(&[&file], 1, &tokenizer).unwrap();
+    let ends = |ids: &[u32]| ids.iter().filter(|&&id| id == 0).count();
+    assert_eq!((ends(&tokens), tokens.last()), (2, Some(&0)), "none is added");
+}
+
+#[test]
 fn files_are_joined_in_order() {
     let folder = Folder::new();
     let a = folder.write("a.txt", "aa");

@@ -185,6 +185,7 @@ fn no_damage_makes_it_panic() {
         let (_folder, path) = damaged(|idx, _| idx.truncate(cut));
         assert!(Dataset::open(&path).is_err(), "cut at {cut}");
     }
+    let tokenizer = stories_tokenizer();
     let mut opened = 0;
     for at in 0..length {
         for mask in [1, 0x80, 0xff] {
@@ -194,7 +195,7 @@ fn no_damage_makes_it_panic() {
                 for index in 0..dataset.sequences() {
                     let _ = sequence(&dataset, index);
                 }
-                let _ = stream(&[&path], 1, &stories_tokenizer());
+                let _ = stream(&[&path], 1, &tokenizer);
             }
         }
     }
@@ -235,9 +236,25 @@ fn each_document_ends_once() {
 
 #[test]
 fn tokens_that_are_no_ids_are_named() {
-    let (_folder, path) = damaged(|_, bin| bin[4..8].copy_from_slice(&[0xff; 4]));
-    let error = stream(&[&path], 1, &stories_tokenizer());
-    assert_error(error, &["index 1 of sequence 0", "is -1", "not a token id"]);
+    for (name, dtype) in TYPES {
+        let folder = Folder::new();
+        let read =
+            |end: &str| fs::read(fixtures().join(format!("{name}.{end}"))).unwrap();
+        let mut bin = read("bin");
+        let size = dtype.size();
+        bin[size..2 * size].fill(0xff);
+        folder.write("d.idx", read("idx"));
+        let dataset = Dataset::open(&folder.write("d.bin", bin)).unwrap();
+        let read = sequence(&dataset, 0);
+        match dtype {
+            DType::U8 => assert_eq!(read.unwrap()[1], 255),
+            DType::U16 => assert_eq!(read.unwrap()[1], 65535),
+            _ => assert_error(
+                read,
+                &["index 1 of sequence 0", "is -1", "not a token id"],
+            ),
+        }
+    }
 
     let folder = Folder::new();
     Builder::create(&folder.path("none"), DType::I32).unwrap().finish().unwrap();
