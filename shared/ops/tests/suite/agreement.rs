@@ -1,5 +1,5 @@
-//! Every operation against candle's backward through plain operations, in all types, and
-//! against finite differences; on odd and degenerate sizes.
+//! Every operation against candle's backward through plain operations, in all types,
+//! and against finite differences; on odd and degenerate sizes.
 
 use crate::cases::*;
 use crate::common::{close, roundoff, upstream};
@@ -134,7 +134,7 @@ fn very_large_scores_gates_and_logits_stay_finite() {
             let x: Vec<Tensor> = case.inputs(dtype).iter().map(large).collect();
             let got = case.run(&x, &p, upstream);
             let want = case.reference(&x, &p, &upstream(&got.output));
-            // Scores around 1e5 are off by 1e5 units of roundoff, and so are exponentials.
+            // Scores around 1e5 are off by 1e5 roundoffs; exponentials likewise.
             let bound = 1e6 * roundoff(dtype);
             close(&case.name, &got.output, &want.output, bound);
             for (got, want) in got.inputs.iter().zip(&want.inputs) {

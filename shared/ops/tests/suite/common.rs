@@ -67,7 +67,7 @@ pub fn parameters(of: &[(&str, &[usize])], init: Init, dtype: DType) -> Vec<Para
     each
 }
 
-/// What a floating type's unit roundoff is: half the distance from 1 to the next number.
+/// A type's unit roundoff: half the distance from 1 to the next number.
 pub fn roundoff(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => 2f64.powi(-53),
@@ -164,8 +164,8 @@ impl Case {
         let (x, p) = (self.inputs(dtype), self.params(dtype));
         let got = self.run(&x, &p, upstream);
         let want = self.reference(&x, &p, &upstream(&got.output));
-        // A sum of n terms in f32 is off by at most about n units of 6e-8, by √n of them
-        // as a rule; the longest here have some 300 terms.
+        // A sum of n terms in f32 is off by at most about n units of 6e-8, by √n of
+        // them as a rule; the longest here have some 300 terms.
         let sums = if dtype == DType::F64 { 1e-12 } else { 1e-5 };
         let stored = if dtype.size_in_bytes() > 2 { 0.0 } else { roundoff(dtype) };
         let [output, inputs, params] = self.roundings.map(|n| sums + n * stored);
@@ -179,8 +179,8 @@ impl Case {
             close(&what(&format!("gradient of {name}")), got, want, params);
         }
     }
-    /// Compares the gradients in f64 with central differences of `Σ upstream · output`, at
-    /// every element of an input or parameter, or at some of a large one.
+    /// Compares the gradients in f64 with central differences of `Σ upstream · output`,
+    /// at every element of an input or parameter, or at some of a large one.
     pub fn finite_differences(&self) {
         const STEP: f64 = 1e-5;
         const SAMPLES: usize = 60;

@@ -16,4 +16,5 @@ mod packed;
 mod peak;
 mod sixteen_bits;
 mod tape;
+mod threads;
 mod views;

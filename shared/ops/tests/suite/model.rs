@@ -128,8 +128,8 @@ fn the_model_agrees_in_sixteen_bits() {
         let p = case.params(dtype);
         let got = case.run(&[], &p, upstream);
         let want = case.reference(&[], &p, &upstream(&got.output));
-        // Ten operations a layer and two around round a value each, and as many round its
-        // gradient. The sizes of these errors add up as a random walk's steps do.
+        // Ten operations a layer and two around round a value each, and as many round
+        // its gradient. These errors add up as a random walk's steps do.
         let bound = 44f64.sqrt() * roundoff(dtype);
         close("loss", &got.output, &want.output, bound);
         close("gradients", &all(&got.params), &all(&want.params), bound);

@@ -5,8 +5,8 @@ use crate::common::{close, normal};
 use candle_core::{Result, Tensor};
 use ops::record;
 
-/// Fails unless `op(x, document starts)` of the packed rows, and its backward, equal what
-/// it makes of each document alone.
+/// Fails unless what `op(x, document starts)` makes of packed rows, and its backward,
+/// equal what it makes of each document alone.
 fn packed_is_separate(
     h: Heads,
     documents: &[&[usize]],

@@ -1,5 +1,5 @@
-//! Memory: never all logits, never the score matrix. Measured by the allocator, each test
-//! as a rank of its own.
+//! Memory: never all logits, never the score matrix. Measured by the allocator, each
+//! test as a rank of its own.
 
 use crate::cases::{heads, targets};
 use crate::common::{normal, parameters, upstream};
@@ -31,7 +31,7 @@ fn head_loss_never_holds_all_logits() {
                 record(|| ops::head_loss(&x, &head[0], &goals, 1.0)).unwrap();
             tape.backward(&loss).unwrap();
         });
-        // 256 rows of logits are 8 MiB; the rest is x's gradient and what products pack.
+        // 256 rows of logits are 8 MiB; then x's gradient and what products pack.
         let all = (ROWS * VOCAB * 4) as u64;
         assert!(peak >= 256 * VOCAB as u64 * 4, "{peak} bytes: is it measured?");
         assert!(peak < 16 << 20 && peak < all / 4, "{dtype:?}: {peak} bytes of {all}");
@@ -111,7 +111,7 @@ fn what_is_saved_is_counted_as_activations() {
     let before = account(RANK)[Family::Activations].live;
     let (_y, _tape) = record(|| ops::attention(&x, 4, 2, None)).unwrap();
     let saved = account(RANK)[Family::Activations].live - before;
-    // The output, the logarithm of each query's sum, and small change. The input was here.
+    // The output, the logarithm of each query's sum, and small change; not the input.
     let bytes = (256 * 4 * 16 * 8 + 256 * 4 * 8) as u64;
     assert!((bytes..bytes + 4096).contains(&saved), "{saved}, expected {bytes}");
 }

@@ -1,5 +1,5 @@
-//! In bf16 and f16 numbers are stored; sums are f32. One added to 256 is 256 in bf16, so
-//! a sum in bf16 of many ones stops there.
+//! In bf16 and f16 numbers are stored; sums are f32. One added to 256 is 256 in bf16,
+//! so a sum in bf16 of many ones stops there.
 
 use crate::common::{flat, normal, parameters};
 use candle_core::{DType, Device, Tensor};
@@ -70,7 +70,7 @@ fn many_tokens_and_passes_of_a_matrix_a_norm_and_a_table() {
             tape.backward_from(&y, ones(y.dims(), dtype)).unwrap();
             let (y, tape) = record(|| ops::embedding(&ids, &p[2])).unwrap();
             tape.backward_from(&y, ones(y.dims(), dtype)).unwrap();
-            // 12,288 is beyond what counts in either type; 4,097 · 3 would not be stored.
+            // Counting in ones stops at 256 in bf16 and at 2048 in f16.
             let sum = (pass * MANY) as f64;
             all(&p[0].grad_tensor().unwrap(), sum);
             all(&p[1].grad_tensor().unwrap(), sum);
