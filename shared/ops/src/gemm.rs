@@ -15,14 +15,19 @@
 
 mod blocks;
 mod kernel;
+mod other;
 mod pack;
 mod scratch;
 mod simd;
 
-use blocks::{Size, Target};
+use crate::threads;
+use crate::tune::{self, Choice, Shape};
+use blocks::Target;
+pub(crate) use blocks::{Plan, Share, Size};
 use candle_core::{DType, WithDType};
 use pack::Source;
 use params::Element;
+pub(crate) use simd::Isa;
 
 /// A matrix in memory.
 #[derive(Clone, Copy)]
@@ -107,6 +112,18 @@ pub fn gemm<A: Element, B: Element<Acc = A::Acc>, C: Element<Acc = A::Acc>>(
     b: Mat<B>,
     on: On,
 ) {
+    gemm_by(tune::pinned(), c, store, a, b, on);
+}
+
+/// [`gemm`], with what multiplies given.
+fn gemm_by<A: Element, B: Element<Acc = A::Acc>, C: Element<Acc = A::Acc>>(
+    choice: Choice,
+    c: MatMut<C>,
+    store: Store,
+    a: Mat<A>,
+    b: Mat<B>,
+    on: On,
+) {
     let (m, n, k) = (c.rows, c.cols, a.cols);
     assert!(
         a.rows == m && b.cols == n && b.rows == k,
@@ -142,7 +159,7 @@ pub fn gemm<A: Element, B: Element<Acc = A::Acc>, C: Element<Acc = A::Acc>>(
     let b = Source::new(b.data.as_ptr(), b.row_stride, b.col_stride);
     let size = Size { m, n, k };
     // SAFETY: checked above, and C is borrowed mutably. `Element` names the sums' type.
-    unsafe { product(<A::Acc as WithDType>::DTYPE, size, target, a, b, on) }
+    unsafe { product(choice, <A::Acc as WithDType>::DTYPE, size, target, a, b, on) }
 }
 
 /// Checks that a matrix lies inside its slice.
@@ -154,7 +171,8 @@ fn inside(name: &str, len: usize, rows: (usize, usize), cols: (usize, usize)) {
     let end = last(rows).zip(last(cols)).and_then(|(i, j)| i.checked_add(j));
     assert!(
         end.is_some_and(|end| end < len),
-        "gemm: {name} of {} rows every {} and {} columns every {} does not fit into {len}",
+        "gemm: {name} of {} rows every {} and {} columns every {} does not fit into \
+         {len}",
         rows.0,
         rows.1,
         cols.0,
@@ -167,33 +185,93 @@ fn inside(name: &str, len: usize, rows: (usize, usize), cols: (usize, usize)) {
 ///
 /// # Safety
 /// As for [`blocks::product`].
-unsafe fn product(sums: DType, size: Size, c: Target, a: Source, b: Source, on: On) {
-    let parallel = on == On::AllThreads && worth_sharing(size);
-    let plan = plan(size, a, b);
-    // SAFETY: by the caller's promise.
-    unsafe {
-        match sums {
-            DType::F64 => blocks::product::<f64>(plan, size, c, a, b, parallel),
-            _ => blocks::product::<f32>(plan, size, c, a, b, parallel),
-        }
+unsafe fn product(
+    choice: Choice,
+    sums: DType,
+    size: Size,
+    c: Target,
+    a: Source,
+    b: Source,
+    on: On,
+) {
+    let parallel = on == On::AllThreads && threads::count() > 1 && worth_sharing(size);
+    if choice == Choice::Gemm && [a.kind, b.kind, c.kind] == [sums; 3] {
+        // SAFETY: by the caller's promise; the types are the same.
+        return unsafe {
+            match sums {
+                DType::F64 => other::product::<f64>(size, c, a, b, parallel),
+                _ => other::product::<f32>(size, c, a, b, parallel),
+            }
+        };
     }
+    let shape = Shape {
+        choice,
+        size,
+        kinds: [a.kind, b.kind, c.kind],
+        rows: [a.col == 1, b.col == 1],
+        threads: if parallel { threads::count() } else { 1 },
+    };
+    let usual = usual(choice, size, a);
+    tune::tuned(
+        shape,
+        usual,
+        || others(usual, shape),
+        |plan| {
+            // SAFETY: by the caller's promise.
+            unsafe {
+                match sums {
+                    DType::F64 => blocks::shared::<f64>(plan, size, c, a, b, parallel),
+                    _ => blocks::shared::<f32>(plan, size, c, a, b, parallel),
+                }
+            }
+        },
+    );
 }
 
-/// Whether a product takes long enough for other threads to help.
+/// Whether a product takes long enough for other threads to help: about 3 microseconds.
 fn worth_sharing(size: Size) -> bool {
     size.m * size.n * size.k > 1 << 18
 }
 
-/// What is best for most products.
-fn plan(size: Size, a: Source, b: Source) -> blocks::Plan {
-    let _ = b;
+/// The plan that is best for most products.
+fn usual(choice: Choice, size: Size, a: Source) -> Plan {
+    let isa = match choice {
+        Choice::Avx512 => Isa::Avx512,
+        Choice::Avx2 => Isa::Avx2,
+        Choice::Portable => Isa::Portable,
+        Choice::Auto | Choice::Gemm => Isa::best(),
+    };
     // Rows a multiple of 2 KiB apart compete for the same places in the cache.
-    let bytes = a.row * a.kind.size_in_bytes();
-    blocks::Plan {
-        isa: simd::Isa::best(),
-        pack_a: a.row == 1 || bytes.is_multiple_of(2048),
-        pack_b: size.m > 96,
+    let compete = (a.row * a.kind.size_in_bytes()).is_multiple_of(2048);
+    // A few rows use a panel too seldom to pay for packing it.
+    let pack_b = size.m > 96;
+    let share = if size.m < size.n { Share::Columns } else { Share::Rows };
+    Plan { isa, pack_a: a.row == 1 || compete, pack_b, share }
+}
+
+/// The usual plan and what to compare it with.
+fn others(usual: Plan, shape: Shape) -> Vec<Plan> {
+    let other_share = match usual.share {
+        Share::Rows => Share::Columns,
+        Share::Columns => Share::Rows,
+    };
+    let mut plans = vec![usual];
+    if shape.threads > 1 {
+        plans.push(Plan { share: other_share, ..usual });
     }
+    let [a, b, _] = shape.kinds.map(|kind| matches!(kind, DType::F32 | DType::F64));
+    if a {
+        plans.push(Plan { pack_a: !usual.pack_a, ..usual });
+    }
+    if b && shape.rows[1] {
+        plans.push(Plan { pack_b: !usual.pack_b, ..usual });
+    }
+    if shape.choice == Choice::Auto && usual.isa == Isa::Avx512 {
+        // Some CPUs slow down for it. (Never the portable kernel: it may round
+        // differently.)
+        plans.push(Plan { isa: Isa::Avx2, ..usual });
+    }
+    plans
 }
 
 #[cfg(test)]

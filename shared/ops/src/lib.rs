@@ -33,6 +33,7 @@ mod norm;
 mod rope;
 mod tape;
 pub mod threads;
+pub mod tune;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::attention;

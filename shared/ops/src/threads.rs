@@ -1,10 +1,10 @@
 //! Each rank computes on its own share of the cores.
 //!
-//! A rank is a thread. [`own`] gives the calling thread a pool of its own: the caller is
-//! worker 0 and `n - 1` threads wait for it. No other rank can put work into that pool or
-//! block it, which is what goes wrong when ranks share one (two ranks that wait for each
-//! other inside a shared pool wait for ever). A thread that never called [`own`] computes
-//! alone.
+//! A rank is a thread. [`own`] gives the calling thread a pool of its own: the caller
+//! is worker 0 and `n - 1` threads wait for it. No other rank can put work into that
+//! pool or block it, which is what goes wrong when ranks share one (two ranks that wait
+//! for each other inside a shared pool wait for ever). A thread that never called
+//! [`own`] computes alone.
 //!
 //! ```
 //! let _pool = ops::threads::own(ops::threads::available());
@@ -30,8 +30,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 thread_local! {
-    /// The pool this thread owns. Empty while it is in use, so that a nested region finds
-    /// none and runs serially.
+    /// The pool this thread owns. Empty while it is in use, so that a nested region
+    /// finds none and runs serially.
     static POOL: RefCell<Option<Pool>> = const { RefCell::new(None) };
     /// Threads of `POOL`, also while it is in use; 1 inside a region.
     static COUNT: Cell<usize> = const { Cell::new(1) };
@@ -48,8 +48,8 @@ fn available_once() -> usize {
     *ONCE.get_or_init(available)
 }
 
-/// Gives the calling thread a pool of `n` threads, itself one of them, until the guard is
-/// dropped; then the pool it had before is back. `n` of 0 or 1 means: compute alone.
+/// Gives the calling thread a pool of `n` threads, itself one of them, until the guard
+/// is dropped; then the pool it had before is back. `n` of 0 or 1 means: compute alone.
 ///
 /// In a region the pool's threads book what they allocate to the rank that the caller
 /// works for then (`memory::set_rank`).
@@ -85,7 +85,8 @@ pub fn count() -> usize {
 /// particular order; returns when all calls have.
 ///
 /// # Panics
-/// If a call panics, calls not yet begun are dropped and the panic goes on in the caller.
+/// If a call panics, calls not yet begun are dropped and the panic goes on in the
+/// caller.
 pub fn run(tasks: usize, f: impl Fn(usize) + Sync) {
     if tasks < 2 || count() == 1 {
         return (0..tasks).for_each(f);
@@ -103,8 +104,9 @@ pub fn run(tasks: usize, f: impl Fn(usize) + Sync) {
 }
 
 /// Runs `f` over `0..n` in pieces of at least `grain` (the last may be smaller), on the
-/// calling rank's threads. Pieces are handed out as threads become free, so which thread
-/// gets which is left to chance: `f` must compute the same whatever the pieces are.
+/// calling rank's threads. Pieces are handed out as threads become free, so which
+/// thread gets which is left to chance: `f` must compute the same whatever the pieces
+/// are.
 pub fn split(n: usize, grain: usize, f: impl Fn(Range<usize>) + Sync) {
     if n == 0 {
         return;
@@ -124,8 +126,8 @@ pub struct Disjoint<'a, T> {
     _slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it stands for a `&mut [T]`, from which `part` lends disjoint pieces to threads:
-// what `T: Send` allows.
+// SAFETY: it stands for a `&mut [T]`, from which `part` lends disjoint pieces to
+// threads: what `T: Send` allows.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
 impl<'a, T> Disjoint<'a, T> {

@@ -8,8 +8,8 @@
 //!             C[strip, columns] += A[strip, k] · panels
 //! ```
 //!
-//! The blocks of k depend on k alone, so that a sum is rounded in the same places whoever
-//! computes it (see [`super::kernel`]).
+//! The blocks of k depend on k alone, so that a sum is rounded in the same places
+//! whoever computes it (see [`super::kernel`]).
 
 use super::kernel::{Strip, Sums};
 use super::pack::{Lines, Packs, Round, Source};
@@ -33,6 +33,17 @@ pub struct Plan {
     pub pack_a: bool,
     /// Copy panels of B although kernels could read them where they are.
     pub pack_b: bool,
+    /// What threads share out between them.
+    pub share: Share,
+}
+
+/// What threads share out between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// Rows of C: together they pack a block of B, then each takes strips.
+    Rows,
+    /// Columns of C: each packs its own part of B, and none waits for another.
+    Columns,
 }
 
 /// The sizes of `c[m, n] = a[m, k] · b[k, n]`.
@@ -58,7 +69,8 @@ pub struct Target {
 unsafe impl Sync for Target {}
 
 impl Target {
-    fn from(self, i: usize, j: usize) -> Target {
+    /// From row `i` and column `j` on.
+    pub fn from(self, i: usize, j: usize) -> Target {
         let offset = (i * self.row + j) * self.kind.size_in_bytes();
         Target { at: self.at.wrapping_add(offset), ..self }
     }
@@ -74,12 +86,40 @@ fn part(n: usize, parts: usize, i: usize) -> usize {
     n * i / parts
 }
 
-/// `c = a · b` or `c += a · b`, with sums in `S`; on this thread alone, or on all of the
-/// rank's.
+/// As [`product`], with the threads of the rank as the plan says if `parallel`.
 ///
 /// # Safety
-/// The CPU has `plan.isa`; `m, n, k >= 1`; A and B can be read at all of `size` and their
-/// types sum in `S`; C can be written by the caller alone.
+/// As for [`product`].
+pub unsafe fn shared<S: Sums + Packs>(
+    plan: Plan,
+    size: Size,
+    c: Target,
+    a: Source,
+    b: Source,
+    parallel: bool,
+) {
+    if !parallel || plan.share == Share::Rows {
+        // SAFETY: by the caller's promise.
+        return unsafe { product::<S>(plan, size, c, a, b, parallel) };
+    }
+    let panel = 2 * plan.isa.lanes::<S>();
+    let panels = size.n.div_ceil(panel);
+    let parts = panels.min(threads::count());
+    threads::run(parts, |i| {
+        let from = panel * part(panels, parts, i);
+        let n = (panel * part(panels, parts, i + 1)).min(size.n) - from;
+        let (b, c) = (b.from(0, from), c.from(0, from));
+        // SAFETY: some columns of what the caller promised, these for this task alone.
+        unsafe { product::<S>(plan, Size { n, ..size }, c, a, b, false) };
+    });
+}
+
+/// `c = a · b` or `c += a · b`, with sums in `S`; on this thread alone, or on all of
+/// the rank's.
+///
+/// # Safety
+/// The CPU has `plan.isa`; `m, n, k >= 1`; A and B can be read at all of `size` and
+/// their types sum in `S`; C can be written by the caller alone.
 pub unsafe fn product<S: Sums + Packs>(
     plan: Plan,
     size: Size,
@@ -218,8 +258,8 @@ impl<S: Sums + Packs> Block<S> {
         });
     }
 
-    /// Multiplies one strip of `rows` rows from row `i` on. `packed` has room for a copy
-    /// of A's part.
+    /// Multiplies one strip of `rows` rows from row `i` on. `packed` has room for a
+    /// copy of A's part.
     unsafe fn strip(&self, depth: Depth, i: usize, rows: usize, packed: *mut S) {
         let Plan { isa, pack_a, .. } = self.plan;
         let panel = self.panel();

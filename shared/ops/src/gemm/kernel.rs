@@ -1,10 +1,11 @@
 //! The innermost loops: a strip of a few rows of C.
 //!
 //! A *tile* is as many sums as fit into the registers: up to [`Vector::ROWS`] rows of
-//! two vectors. For each k it loads two vectors of B, and each number of A once into all
-//! lanes; with 12 rows that is 14 loads for 24 multiply-adds, and the CPU does two of
-//! each per cycle. A *strip* is a row of tiles: the rows of A stay in the first-level
-//! cache while B, packed into panels as wide as a tile, streams by from the second.
+//! two vectors. For each k it loads two vectors of B, and each number of A once into
+//! all lanes; with 12 rows that is 14 loads for 24 multiply-adds, and the CPU does two
+//! of each per cycle. A *strip* is a row of tiles: the rows of A stay in the
+//! first-level cache while B, packed into panels as wide as a tile, streams by from the
+//! second.
 //!
 //! The sums of a tile start at zero, take the products in the order of k, each with one
 //! rounding, and are then stored in C or added to it. This order is what makes results
@@ -135,8 +136,8 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, const ROWS: bool>(
     c_row: usize,
     add: bool,
 ) {
-    // SAFETY: `k` columns and `M` rows of A, `k` rows and `N` vectors of B, `M` rows and
-    // `N` vectors of C are good, by the caller's promise.
+    // SAFETY: `k` columns and `M` rows of A, `k` rows and `N` vectors of B, `M` rows
+    // and `N` vectors of C are good, by the caller's promise.
     unsafe {
         let mut sums = [[V::zero(); N]; M];
         let mut b = b;

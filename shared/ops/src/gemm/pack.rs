@@ -2,8 +2,8 @@
 //! sums rounded to the type of C.
 //!
 //! Copying costs less than it saves: a panel of B is read once for every strip of C, in
-//! one stream, converted already. It is also what lets kernels ignore strides and storage
-//! types: a 16-bit operand is converted a panel at a time.
+//! one stream, converted already. It is also what lets kernels ignore strides and
+//! storage types: a 16-bit operand is converted a panel at a time.
 
 use super::simd::{Isa, Job, Vector};
 use candle_core::DType;
@@ -63,8 +63,8 @@ pub struct Lines<S> {
 impl<S: Real> Job<S> for Lines<S> {
     #[inline(always)]
     unsafe fn run<V: Vector<Scalar = S>>(self) {
-        // SAFETY: the caller's promises. Naming the type here makes four loops that know
-        // it, instead of one that asks for every number.
+        // SAFETY: the caller's promises. Naming the type here makes four loops that
+        // know it, instead of one that asks for every number.
         unsafe {
             match self.from.kind {
                 DType::BF16 => self.copy::<V, bf16>(DType::BF16),
@@ -82,9 +82,9 @@ impl<S: Real> Lines<S> {
         let from = Source { kind, ..from };
         // Whole vectors, then what is left.
         let (i_end, j_end) = (rows - rows % V::LANES, cols - cols % V::LANES);
-        // SAFETY: all reads are of `from[i, j]` with `i < rows` and `j < cols`, which can
-        // be read by the caller's promise, as vectors only where neighbours in memory
-        // are neighbours in the block; all writes are below `rows * line`.
+        // SAFETY: all reads are of `from[i, j]` with `i < rows` and `j < cols`, which
+        // can be read by the caller's promise, as vectors only where neighbours in
+        // memory are neighbours in the block; all writes are below `rows * line`.
         unsafe {
             if from.col == 1 {
                 for i in 0..rows {
@@ -128,8 +128,8 @@ impl<S: Real> Lines<S> {
     ) {
         for i in rows {
             for j in cols.clone() {
-                // SAFETY: inside the block and the lines, as the caller promises; `T` is
-                // the type of `from`, and its `Acc` is `S`.
+                // SAFETY: inside the block and the lines, as the caller promises; `T`
+                // is the type of `from`, and its `Acc` is `S`.
                 unsafe {
                     let x: T = *self.from.from(i, j).at.cast();
                     let x: T::Acc = x.widen();
@@ -192,8 +192,8 @@ pub trait Packs: Real {
     /// Does the copy.
     ///
     /// # Safety
-    /// The CPU has `isa`; the block can be read, its storage type sums in this type, and
-    /// `rows * line` numbers can be written.
+    /// The CPU has `isa`; the block can be read, its storage type sums in this type,
+    /// and `rows * line` numbers can be written.
     unsafe fn lines(lines: Lines<Self>, isa: Isa);
 
     /// Rounds `rows` by `cols` sums, a row every `sums_row`, to the 16-bit type `kind`.

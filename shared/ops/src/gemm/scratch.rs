@@ -20,12 +20,15 @@ pub enum Use {
     Round,
 }
 
+/// The memory that waits for each use.
+type Kept = [Vec<Line>; 4];
+
 thread_local! {
-    static KEPT: RefCell<[Vec<Line>; 4]> = const { RefCell::new([const { vec![] }; 4]) };
+    static KEPT: RefCell<Kept> = const { RefCell::new([const { vec![] }; 4]) };
 }
 
-/// A buffer with arbitrary contents, aligned to cache lines. Its memory goes back to the
-/// thread when this is dropped.
+/// A buffer with arbitrary contents, aligned to cache lines. Its memory goes back to
+/// the thread when this is dropped.
 pub struct Scratch {
     lines: Vec<Line>,
     what: Use,

@@ -3,14 +3,14 @@ use crate::threads;
 use half::{bf16, f16};
 use params::Real;
 
-/// Numbers between -1 and 1 that every type holds exactly (8 bits), the same each time.
+/// Numbers between -1 and 1, the same each time.
 fn numbers<T: Element>(n: usize, seed: u64) -> Vec<T> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        T::from_f64(((x >> 40) % 255) as f64 / 128.0 - 127.0 / 128.0)
+        T::from_f64((x >> 11) as f64 / 2f64.powi(52) - 1.0)
     };
     (0..n).map(|_| next()).collect()
 }
@@ -71,6 +71,7 @@ impl<T: Element> Matrix<T> {
 
 /// Checks one product against sums in `f64`, and that nothing else was written.
 fn check<A: Element, B: Element<Acc = A::Acc>, C: Element<Acc = A::Acc>>(
+    choice: Choice,
     (m, n, k): (usize, usize, usize),
     (lay_a, lay_b): (Lay, Lay),
     on: On,
@@ -84,8 +85,9 @@ fn check<A: Element, B: Element<Acc = A::Acc>, C: Element<Acc = A::Acc>>(
             let mut c = before.clone();
             let len = (m * stride).saturating_sub(gap);
             let to = MatMut::strided(&mut c[..len], m, n, stride);
-            gemm(to, store, a.view(), b.view(), on);
-            for i in 0..m {
+            gemm_by(choice, to, store, a.view(), b.view(), on);
+            // Of large products some rows, or this would take long.
+            for i in (0..m).step_by(1 + m * n * k / 10_000_000) {
                 for j in 0..stride {
                     let at = i * stride + j;
                     let got = c[at].widen().f64();
@@ -133,8 +135,9 @@ fn all_types() {
         ($($a:ty, $b:ty => $c:ty;)*) => {
             $(for size in [(13, 37, 19), (65, 70, 401)] {
                 for on in [On::ThisThread, On::AllThreads] {
-                    check::<$a, $b, $c>(size, (Lay::Rows, Lay::Columns), on);
-                    check::<$a, $b, $c>(size, (Lay::Columns, Lay::Rows), on);
+                    for lays in [(Lay::Rows, Lay::Columns), (Lay::Columns, Lay::Rows)] {
+                        check::<$a, $b, $c>(Choice::Auto, size, lays, on);
+                    }
                 }
             })*
         };
@@ -154,11 +157,16 @@ fn all_layouts() {
     for a in LAYS {
         for b in LAYS {
             for size in [(1, 1, 1), (5, 33, 18), (30, 65, 50), (70, 130, 390)] {
-                check::<f32, f32, f32>(size, (a, b), On::AllThreads);
+                check::<f32, f32, f32>(Choice::Auto, size, (a, b), On::AllThreads);
             }
-            check::<f64, f64, f64>((29, 41, 53), (a, b), On::ThisThread);
-            check::<bf16, bf16, bf16>((29, 41, 53), (a, b), On::ThisThread);
-            check::<f16, f32, f32>((29, 41, 53), (a, b), On::ThisThread);
+            check::<f64, f64, f64>(Choice::Auto, (29, 41, 53), (a, b), On::ThisThread);
+            check::<bf16, bf16, bf16>(
+                Choice::Auto,
+                (29, 41, 53),
+                (a, b),
+                On::ThisThread,
+            );
+            check::<f16, f32, f32>(Choice::Auto, (29, 41, 53), (a, b), On::ThisThread);
         }
     }
 }
@@ -169,8 +177,13 @@ fn all_small_sizes() {
         for n in [0, 1, 2, 15, 16, 17, 31, 32, 33, 48, 65] {
             for k in [0, 1, 2, 3, 4, 5, 8, 31] {
                 let lays = (Lay::Rows, Lay::Columns);
-                check::<f32, f32, f32>((m, n, k), lays, On::ThisThread);
-                check::<f32, f32, f32>((m, n, k), (lays.1, lays.0), On::ThisThread);
+                check::<f32, f32, f32>(Choice::Auto, (m, n, k), lays, On::ThisThread);
+                check::<f32, f32, f32>(
+                    Choice::Auto,
+                    (m, n, k),
+                    (lays.1, lays.0),
+                    On::ThisThread,
+                );
             }
         }
     }
@@ -181,27 +194,19 @@ fn many_blocks() {
     let _pool = threads::own(2);
     // More than one block of columns, of k, and of a 16-bit result's rows.
     for size in [(30, 2500, 800), (3, 5000, 10)] {
-        check::<f32, f32, f32>(size, (Lay::Rows, Lay::Columns), On::AllThreads);
+        check::<f32, f32, f32>(
+            Choice::Auto,
+            size,
+            (Lay::Rows, Lay::Columns),
+            On::AllThreads,
+        );
     }
-    check::<bf16, bf16, bf16>((1200, 900, 390), (Lay::Rows, Lay::Rows), On::AllThreads);
-}
-
-#[test]
-fn threads_do_not_change_a_bit() {
-    let (m, n, k) = (150, 200, 900);
-    let a = Matrix::<f32>::new(m, k, Lay::Rows, 4);
-    let b = Matrix::<f32>::new(k, n, Lay::Columns, 5);
-    let product = |threads| {
-        let _pool = threads::own(threads);
-        let mut c = vec![0.1f32; m * n];
-        let to = MatMut::new(&mut c, m, n);
-        gemm(to, Store::Add, a.view(), b.view(), On::AllThreads);
-        c
-    };
-    let alone = product(1);
-    for threads in 2..5 {
-        assert_eq!(product(threads), alone, "{threads} threads");
-    }
+    check::<bf16, bf16, bf16>(
+        Choice::Auto,
+        (1200, 900, 390),
+        (Lay::Rows, Lay::Rows),
+        On::AllThreads,
+    );
 }
 
 #[test]
@@ -220,4 +225,65 @@ fn matrices_must_lie_in_their_slices() {
     let (a, b) = ([0f32; 6], [0f32; 14]);
     let (a, b) = (Mat::new(&a, 2, 3), Mat::new(&b, 3, 5));
     gemm(MatMut::new(&mut c, 2, 5), Store::Set, a, b, On::ThisThread);
+}
+
+/// All plans, on one to four threads.
+#[test]
+fn plans_and_threads_do_not_change_a_bit() {
+    let (m, n, k) = (145, 175, 800);
+    let both = [false, true];
+    for (lay_a, lay_b) in [(Lay::Rows, Lay::Columns), (Lay::Columns, Lay::Rows)] {
+        let a = Matrix::<f32>::new(m, k, lay_a, 6);
+        let b = Matrix::<f32>::new(k, n, lay_b, 7);
+        let product = |plan| {
+            let mut c = vec![0.1f32; m * n];
+            let at = c.as_mut_ptr().cast();
+            let to = Target { at, kind: DType::F32, row: n, add: true };
+            let source = |x: &Matrix<f32>| {
+                Source::new(x.data.as_ptr(), x.strides.0, x.strides.1)
+            };
+            let (size, a, b) = (Size { m, n, k }, source(&a), source(&b));
+            // SAFETY: the CPU has `plan.isa`, and the sizes are those made above.
+            unsafe { blocks::shared::<f32>(plan, size, to, a, b, true) };
+            c
+        };
+        let mut first = None;
+        for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
+            // Plain Rust on x86-64 rounds products and sums separately.
+            if !isa.here() || isa == Isa::Portable && Isa::best() != isa {
+                continue;
+            }
+            for threads in 1..5 {
+                let _pool = threads::own(threads);
+                for (pack_a, pack_b) in both.iter().flat_map(|a| both.map(|b| (*a, b)))
+                {
+                    for share in [Share::Rows, Share::Columns] {
+                        let plan = Plan { isa, pack_a, pack_b, share };
+                        let c = product(plan);
+                        assert_eq!(
+                            &c,
+                            first.get_or_insert_with(|| c.clone()),
+                            "{plan}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Also the instructions that would not be picked here.
+#[test]
+fn every_choice_is_right() {
+    let _pool = threads::own(2);
+    for (choice, _) in Choice::ALL.into_iter().filter(|(choice, _)| choice.here()) {
+        for size in [(7, 5, 3), (25, 70, 90), (70, 90, 50)] {
+            for lays in [(Lay::Rows, Lay::Columns), (Lay::Columns, Lay::Gap)] {
+                check::<f32, f32, f32>(choice, size, lays, On::AllThreads);
+                check::<f64, f64, f64>(choice, size, lays, On::AllThreads);
+                check::<bf16, f16, bf16>(choice, size, lays, On::AllThreads);
+                check::<f16, bf16, f16>(choice, size, lays, On::AllThreads);
+            }
+        }
+    }
 }

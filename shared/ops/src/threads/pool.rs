@@ -3,15 +3,15 @@
 //! A *region* is one call of [`Pool::run`]. The owner publishes it, takes tasks itself
 //! until none is left, then closes the region and waits only for the workers that are
 //! inside. A worker that was asleep and comes too late finds the door closed: the owner
-//! never waits for somebody to wake up, which on a busy or virtual machine takes tens of
-//! microseconds.
+//! never waits for somebody to wake up, which on a busy or virtual machine takes tens
+//! of microseconds.
 //!
-//! One word says it all, [`Shared::door`]: the number of the region, whether it is open,
-//! and how many workers are inside.
+//! One word says it all, [`Shared::door`]: the number of the region, whether it is
+//! open, and how many workers are inside.
 //!
 //! A worker without work looks at the door for [`SPIN`], then offers its core to others
-//! between looks until [`LINGER`], then sleeps. With more pool threads than cores in the
-//! process it sleeps at once.
+//! between looks until [`LINGER`], then sleeps. With more pool threads than cores in
+//! the process it sleeps at once.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -78,9 +78,9 @@ struct Shared {
     owner_asleep: AtomicBool,
 }
 
-// SAFETY: `region` is the only field that is not `Sync` by itself. Owner and workers take
-// turns with it by way of `door`, as described there; what it points to is `Sync`: a
-// `Sync` closure, atomics and a mutex.
+// SAFETY: `region` is the only field that is not `Sync` by itself. Owner and workers
+// take turns with it by way of `door`, as described there; what it points to is `Sync`:
+// a `Sync` closure, atomics and a mutex.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; nothing in it is bound to a thread.
 unsafe impl Send for Shared {}
@@ -130,8 +130,8 @@ impl Pool {
         // SAFETY: `&mut self` and the end of this function leave the door closed with
         // nobody inside, so no worker reads `region` now. The pointer's lifetime is a
         // lie that ends before `region` does: workers follow it only while inside, and
-        // this function does not return (nor unwind: nothing below panics) before it has
-        // closed the door and seen the last of them leave.
+        // this function does not return (nor unwind: nothing below panics) before it
+        // has closed the door and seen the last of them leave.
         unsafe {
             *shared.region.get() = (&raw const region).cast::<Region<'static>>();
         }
@@ -189,8 +189,9 @@ fn work(shared: &Shared, me: usize) {
         if shared.door.fetch_update(Acquire, Relaxed, enter).is_err() {
             continue; // Closed meanwhile.
         }
-        // SAFETY: this worker is inside. The owner wrote the pointer before it opened the
-        // door (release, acquire) and keeps the region alive until everybody has left.
+        // SAFETY: this worker is inside. The owner wrote the pointer before it opened
+        // the door (release, acquire) and keeps the region alive until everybody has
+        // left.
         let region = unsafe { &**shared.region.get() };
         memory::set_rank(region.rank);
         region.work();

@@ -25,15 +25,15 @@ pub unsafe fn avx2<J: Job<V::Scalar>, V: Vector>(job: J) {
 
 /// The methods that differ in their names only.
 macro_rules! common {
-    ($t:ty, $n:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident,
-     $fma:ident) => {
+    ($t:ty, $n:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident,
+     $store:ident, $add:ident, $fma:ident) => {
         type Scalar = $t;
         const LANES: usize = $n;
         const ROWS: usize = $rows;
         #[inline(always)]
         unsafe fn zero() -> Self {
-            // SAFETY: here and below, the CPU has the instruction and pointers are good,
-            // by the promise of the trait's caller.
+            // SAFETY: here and below, the CPU has the instruction and pointers are
+            // good, by the promise of the trait's caller.
             unsafe { $zero() }
         }
         #[inline(always)]
