@@ -1,15 +1,14 @@
 //! Fetching a repository of the hub into the cache that all Hugging Face tools share.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
+use crate::environment::Hub;
 use crate::folder::Folder;
 use crate::watch;
 use crate::weights::{INDEX, SINGLE, read_index};
@@ -23,67 +22,7 @@ const SMALL_FILES: [&str; 5] = [
     "special_tokens_map.json",
 ];
 
-/// Where repositories come from and where they are kept.
-#[derive(Clone, Debug)]
-pub struct Hub {
-    /// The hub's address, without a slash at the end.
-    pub endpoint: String,
-    /// The cache: `models--org--name` folders, laid out as Python's huggingface_hub
-    /// does.
-    pub cache: PathBuf,
-    /// What proves that a gated or private repository may be read.
-    pub token: Option<String>,
-    /// Whether only the cache may be used.
-    pub offline: bool,
-    /// Whether to show a bar for each download.
-    pub progress: bool,
-    /// How long a request may make no progress before it is given up.
-    pub patience: Duration,
-}
-
 impl Hub {
-    /// As the environment says, in the variables of Python's huggingface_hub:
-    /// `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_TOKEN`
-    /// (otherwise the token that `hf auth login` left in `HF_HOME`), `HF_HUB_OFFLINE`.
-    ///
-    /// # Errors
-    /// No variable and no home folder say where the cache is.
-    pub fn from_env() -> Result<Self> {
-        Self::from_variables(|name| env::var(name).ok(), env::home_dir())
-    }
-
-    /// As [`Hub::from_env`], with the environment given.
-    pub(crate) fn from_variables(
-        variable: impl Fn(&str) -> Option<String>,
-        home: Option<PathBuf>,
-    ) -> Result<Self> {
-        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let path = |name: &str| variable(name).map(PathBuf::from);
-        let caches =
-            path("XDG_CACHE_HOME").or_else(|| home.map(|home| home.join(".cache")));
-        let hf_home = path("HF_HOME").or_else(|| Some(caches?.join("huggingface")));
-        let cache = path("HF_HUB_CACHE")
-            .or_else(|| Some(hf_home.as_ref()?.join("hub")))
-            .context("there is no home folder to keep downloads in; set HF_HOME")?;
-        let saved_token = || {
-            let text = fs::read_to_string(hf_home.as_ref()?.join("token")).ok()?;
-            Some(text.trim().to_string()).filter(|token| !token.is_empty())
-        };
-        let endpoint =
-            variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let offline = variable("HF_HUB_OFFLINE").is_some_and(|value| {
-            ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
-        });
-        Ok(Self {
-            endpoint: endpoint.trim_end_matches('/').to_string(),
-            cache,
-            token: variable("HF_TOKEN").or_else(saved_token),
-            offline,
-            progress: true,
-            patience: Duration::from_secs(60),
-        })
-    }
-
     /// The folder of `id` (`org/name`) at `revision` (a branch, tag or commit): from
     /// the cache if it is there whole, without a request; otherwise downloaded.
     ///
@@ -263,6 +202,12 @@ impl Hub {
             ureq::Error::StatusCode(_) => {
                 anyhow!(
                     "{endpoint} cannot serve {what} now ({request}); try again later"
+                )
+            }
+            ureq::Error::Json(_) | ureq::Error::Protocol(_) | ureq::Error::Http(_) => {
+                anyhow!(
+                    "{endpoint} gave an answer for {what} that makes no sense \
+                     ({request}); is it a hub, or a proxy's login page?"
                 )
             }
             request => anyhow!(

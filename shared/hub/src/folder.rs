@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::config::ModelConfig;
-use crate::fetch::Hub;
+use crate::environment::Hub;
 use crate::weights::Weights;
 
 /// No honest config.json is larger.

@@ -32,6 +32,7 @@
 //! error that names it, never in a panic or an allocation its size does not justify.
 
 mod config;
+mod environment;
 mod fetch;
 mod fields;
 mod folder;
@@ -50,7 +51,7 @@ mod weights;
 mod write_config;
 
 pub use config::{ExtraTokens, Family, ModelConfig, TensorSpec};
-pub use fetch::Hub;
+pub use environment::Hub;
 pub use folder::Folder;
 pub use rope::{Rope, Scaling};
 pub use save::{DEFAULT_SHARD_BYTES, Save, TensorWriter, save};

@@ -323,6 +323,16 @@ fn broken_files() {
     says(&message(folder.config()), &["config.json is larger than 16000000 bytes"]);
 }
 
+/// transformers 4 refuses llama3 without the original context, 5 takes the present one.
+#[test]
+fn llama3_context_made_explicit() {
+    let scaling = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0});
+    let text = with(LLAMA_2_7B, json!({"rope_scaling": scaling})).unwrap().to_json();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(config["rope_scaling"]["original_max_position_embeddings"], 4096);
+}
+
 /// Whatever can be configured survives being written and read.
 #[test]
 fn round_trip() {

@@ -250,11 +250,12 @@ fn nonsense() {
         says(&error, &["org/name (no folder here", "could not be fetched"]);
         error
     };
-    hub("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nnot json");
+    let error = hub("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nnot json");
+    says(&error, &["gave an answer for org/name that makes no sense"]);
     hub("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     hub("hello");
     hub("");
-    let error = hub("HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n\
+    let error = hub("HTTP/1.1 200 OK\r\nContent-Length: 47\r\n\r\n\
          {\"siblings\": [], \"sha\": \"../../../../etc/cron\"}");
-    says(&error, &["hub"]);
+    says(&error, &["at commit \"../../../../etc/cron\"; 40 hexadecimal digits"]);
 }
