@@ -84,9 +84,9 @@ pub fn frequencies(dim: usize) -> Vec<f64> {
     (0..dim / 2).map(|i| 100f64.powf(-2.0 * i as f64 / dim as f64)).collect()
 }
 
-/// The tables that `x` needs, for positions that start at `start`.
+/// Tables for the positions of `x`, which start at `start`, and for some more.
 pub fn rope_table(x: &Tensor, dim: usize, factor: f64, start: usize) -> Rope {
-    let positions = start..start + x.dim(1).unwrap();
+    let positions = start..start + x.dim(1).unwrap() + 3;
     Rope::new(&frequencies(dim), factor, positions, x.dtype()).unwrap()
 }
 
