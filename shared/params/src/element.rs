@@ -153,8 +153,8 @@ impl Real for f32 {
 
 /// Calls a generic function with `T` bound to the type of a candle `DType`.
 ///
-/// `with_float!(dtype, T => expression)`; the expression must be a
-/// `candle_core::Result`. Integer types are an error that names the operation's caller.
+/// `with_float!(dtype, T => expression)`. Another type is an error that the enclosing
+/// function returns.
 #[macro_export]
 macro_rules! with_float {
     ($dtype:expr, $t:ident => $body:expr) => {
@@ -168,16 +168,16 @@ macro_rules! with_float {
                 $body
             }
             candle_core::DType::BF16 => {
-                type $t = half::bf16;
+                type $t = $crate::bf16;
                 $body
             }
             candle_core::DType::F16 => {
-                type $t = half::f16;
+                type $t = $crate::f16;
                 $body
             }
-            other => candle_core::bail!(
+            other => Err(candle_core::Error::Msg(format!(
                 "expected a float type (f64, f32, bf16 or f16), got {other:?}"
-            ),
+            )))?,
         }
     };
 }

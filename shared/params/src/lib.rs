@@ -25,5 +25,6 @@ mod shard;
 
 pub use buffer::{Buffer, Read, Write};
 pub use element::{Element, Real};
+pub use half::{bf16, f16};
 pub use param::{Flat, Param, ParamBuilder, Params, accumulate, values};
 pub use shard::{Init, Shard};

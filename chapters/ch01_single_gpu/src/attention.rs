@@ -1,0 +1,69 @@
+//! Causal self-attention: what a token learns from those before it.
+use crate::linear::Linear;
+use candle_core::{Result, Tensor};
+use hub::ModelConfig;
+use ops::Rope;
+use params::{Init, Param, ParamBuilder};
+use std::sync::Arc;
+
+/// Where the tokens of a batch stand.
+#[derive(Clone)]
+pub struct Positions {
+    /// The angles by which queries and keys are turned, for each place in a row.
+    pub rope: Rope,
+    /// `[batch, seq]`: for each token, where in its row its document starts; it attends
+    /// to nothing before. `None`: each row is one document.
+    pub document_starts: Option<Arc<[u32]>>,
+}
+
+/// Attention with grouped key/value heads (Ainslie et al. 2023).
+pub struct Attention {
+    /// Queries, keys and values, side by side.
+    qkv_proj: Linear,
+    o_proj: Linear,
+    /// Weights that normalize queries and keys, head by head, if the model does.
+    qk_norm: Option<(Param, Param)>,
+    heads: usize,
+    kv_heads: usize,
+    eps: f64,
+}
+
+impl Attention {
+    /// `name` is `model.layers.N.self_attn`.
+    pub fn new(model: &ModelConfig, name: &str, params: &mut ParamBuilder) -> Attention {
+        let (hidden, dim) = (model.hidden_size, model.head_dim);
+        let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
+        let std = model.initializer_range;
+        // What is added to the residual stream starts smaller, the more layers add to
+        // it (Radford et al. 2019, §2.3).
+        let small = std / (2.0 * model.num_hidden_layers as f64).sqrt();
+        let named = |which: &str, width| (format!("{name}.{which}"), width);
+        let qkv = [
+            named("q_proj", heads * dim),
+            named("k_proj", kv_heads * dim),
+            named("v_proj", kv_heads * dim),
+        ];
+        let o = [named("o_proj", hidden)];
+        let qkv_proj = Linear::new(&qkv, hidden, model.qkv_bias, std, params);
+        let o_proj = Linear::new(&o, heads * dim, model.o_bias, small, params);
+        let mut norm = |which: &str| {
+            params.add(&format!("{name}.{which}.weight"), &[dim], Init::Ones)
+        };
+        let qk_norm = model.qk_norm.then(|| (norm("q_norm"), norm("k_norm")));
+        let eps = model.rms_norm_eps;
+        Attention { qkv_proj, o_proj, qk_norm, heads, kv_heads, eps }
+    }
+    /// `x [batch, seq, hidden]` to the same shape.
+    pub fn forward(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
+        let (heads, kv_heads) = (self.heads, self.kv_heads);
+        let mut qkv = self.qkv_proj.forward(x)?;
+        if let Some((q_norm, k_norm)) = &self.qk_norm {
+            qkv = ops::qk_norm(&qkv, heads, kv_heads, q_norm, k_norm, self.eps)?;
+        }
+        // Queries and keys are turned; the values behind them are not.
+        let qkv = ops::rope(&qkv, heads + kv_heads, &positions.rope)?;
+        let starts = positions.document_starts.as_deref();
+        let mixed = ops::attention(&qkv, heads, kv_heads, starts)?;
+        self.o_proj.forward(&mixed)
+    }
+}

@@ -1,0 +1,259 @@
+//! What a run can be told.
+use anyhow::{Result, bail, ensure};
+use candle_core::DType;
+use clap::{Parser, ValueEnum};
+use hub::{Family, ModelConfig};
+use std::path::PathBuf;
+
+/// Train a small language model on one device.
+///
+/// Without any flag: the preset `nano` on the stories in data/, for about a minute.
+#[derive(Parser, Clone, Debug)]
+#[command(version)]
+pub struct Config {
+    /// A preset (nano, tiny, small, 125m, 350m, 1.3b), a folder in Hugging Face's form,
+    /// or a hub id such as Qwen/Qwen3-0.6B. A folder or id brings its weights
+    #[arg(long, default_value = "nano", value_name = "PRESET|DIR|HUB_ID")]
+    pub model: String,
+
+    /// Text files, .jsonl files with a "text" in each line, Megatron .bin/.idx pairs, or
+    /// `random` [default: the stories that ship with the book]
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+
+    /// A tokenizer.json, or `bytes` [default: the model's own; for a preset, the stories'
+    /// own for the stories and bytes for other text]
+    #[arg(long, value_name = "FILE|bytes")]
+    pub tokenizer: Option<String>,
+
+    /// Threads that tokenize; 0 for one per core
+    #[arg(long, default_value_t = 0)]
+    pub workers: usize,
+
+    /// Part of the tokens, at the end, that is kept for validation
+    #[arg(long, default_value_t = 0.1)]
+    pub validation_fraction: f64,
+
+    /// Keep packed documents from attending to each other
+    #[arg(long)]
+    pub isolate_documents: bool,
+
+    /// Steps of the optimizer
+    #[arg(long, default_value_t = 400)]
+    pub steps: u64,
+
+    /// Tokens in a row
+    #[arg(long, default_value_t = 128)]
+    pub seq_len: usize,
+
+    /// Rows that go through the model together
+    #[arg(long, default_value_t = 8)]
+    pub micro_batch: usize,
+
+    /// Rows per step; a multiple of --micro-batch
+    #[arg(long, default_value_t = 16)]
+    pub global_batch: usize,
+
+    /// Highest learning rate, reached after the warm-up, from where it falls as a cosine
+    /// to a tenth [default: 0.04 / sqrt(hidden size); 2e-5 for a model with weights]
+    #[arg(long)]
+    pub lr: Option<f64>,
+
+    /// Steps in which the learning rate rises [default: a twentieth of the steps]
+    #[arg(long)]
+    pub warmup: Option<u64>,
+
+    /// Decoupled weight decay of matrices
+    #[arg(long, default_value_t = 0.1)]
+    pub weight_decay: f64,
+
+    /// Gradients longer than this are scaled down to it
+    #[arg(long, default_value_t = 1.0, value_name = "NORM")]
+    pub max_grad_norm: f64,
+
+    /// Type of parameters and activations
+    #[arg(long, value_enum, default_value = "fp32")]
+    pub precision: Precision,
+
+    /// Decides the first weights, the order of the data and the sample
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// Threads that compute; 0 for one per core
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+
+    /// Rows of the validation data that are measured at the end
+    #[arg(long, default_value_t = 2000, value_name = "ROWS")]
+    pub validation_rows: usize,
+
+    /// Tokens of the sample at the end; 0 for none
+    #[arg(long, default_value_t = 120, value_name = "TOKENS")]
+    pub sample: usize,
+
+    /// What the sample continues [default: the start of a document]
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+
+    /// Write a record per step to this file
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub log: Option<PathBuf>,
+
+    /// Write TensorBoard events into this folder
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
+
+    /// Save the model in Hugging Face's form into this folder
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
+
+    /// Show neither progress nor sample
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// A type of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32 bits, the usual.
+    Fp32,
+    /// 64 bits, to tell a rounding error from a mistake.
+    Fp64,
+}
+
+impl Precision {
+    /// Of parameters and activations.
+    pub fn dtype(self) -> DType {
+        match self {
+            Precision::Fp32 => DType::F32,
+            Precision::Fp64 => DType::F64,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::parse_from(["ferrotron"])
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// A value that no run can use; says which, and what would do.
+    pub fn check(&self) -> Result<()> {
+        for (flag, value) in [
+            ("--steps", self.steps as usize),
+            ("--seq-len", self.seq_len),
+            ("--micro-batch", self.micro_batch),
+            ("--global-batch", self.global_batch),
+        ] {
+            ensure!(value > 0, "{flag} is 0, which leaves nothing to train: at least 1");
+        }
+        ensure!(
+            self.global_batch.is_multiple_of(self.micro_batch),
+            "--global-batch {} is not a multiple of --micro-batch {}: {} would be",
+            self.global_batch,
+            self.micro_batch,
+            self.global_batch.next_multiple_of(self.micro_batch)
+        );
+        for (flag, value) in [
+            ("--lr", self.lr.unwrap_or(0.0)),
+            ("--weight-decay", self.weight_decay),
+            ("--max-grad-norm", self.max_grad_norm),
+        ] {
+            ensure!(
+                value >= 0.0 && value.is_finite(),
+                "{flag} is {value}: expected a number of at least 0"
+            );
+        }
+        Ok(())
+    }
+    /// The learning rate of `step`, the first being 1, where `highest` is its peak:
+    /// linear warm-up, then a cosine down to a tenth (Loshchilov and Hutter 2017).
+    pub fn lr_at(&self, step: u64, highest: f64) -> f64 {
+        let warmup = self.warmup.unwrap_or(self.steps / 20);
+        if step <= warmup {
+            return highest * step as f64 / warmup as f64;
+        }
+        let rest = self.steps.saturating_sub(warmup).max(1);
+        let done = (step - warmup) as f64 / rest as f64;
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
+        highest * (0.1 + 0.9 * cosine)
+    }
+}
+
+/// Layers, hidden size, heads, key/value heads, width of the MLP, tied, of each preset.
+const PRESETS: [(&str, [usize; 5], bool); 6] = [
+    ("nano", [4, 128, 4, 4, 344], true),
+    ("tiny", [4, 256, 8, 4, 704], false),
+    ("small", [12, 768, 12, 4, 2048], false),
+    ("125m", [12, 768, 12, 12, 2048], false),
+    ("350m", [24, 1024, 16, 16, 2816], false),
+    ("1.3b", [24, 2048, 16, 16, 5632], false),
+];
+
+/// The presets' names, for a message.
+pub fn preset_names() -> String {
+    PRESETS.map(|preset| preset.0).join(", ")
+}
+
+/// The preset of that name, if there is one.
+pub fn preset(name: &str, vocab_size: usize, end: u32) -> Option<ModelConfig> {
+    let (_, sizes, tied) = PRESETS.iter().find(|preset| preset.0 == name)?;
+    let [layers, hidden, heads, kv_heads, mlp] = *sizes;
+    Some(ModelConfig {
+        vocab_size,
+        num_hidden_layers: layers,
+        hidden_size: hidden,
+        num_attention_heads: heads,
+        num_key_value_heads: kv_heads,
+        head_dim: hidden / heads,
+        intermediate_size: mlp,
+        tie_word_embeddings: *tied,
+        rms_norm_eps: 1e-5,
+        bos_token_id: Some(end),
+        eos_token_id: Some(end),
+        ..ModelConfig::defaults(Family::Llama)
+    })
+}
+
+/// # Errors
+/// The model cannot take the tokenizer's tokens.
+pub fn check_vocabulary(model: &ModelConfig, tokens: usize) -> Result<()> {
+    if tokens > model.vocab_size {
+        bail!(
+            "the tokenizer has {tokens} tokens, the model's vocabulary {}: choose the \
+             model's own tokenizer, or a preset, whose vocabulary follows the tokenizer",
+            model.vocab_size
+        )
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_rises_then_falls_to_a_tenth() {
+        let config = Config { steps: 100, warmup: Some(10), ..Config::default() };
+        let lr: Vec<f64> = (1..=100).map(|step| config.lr_at(step, 2.0)).collect();
+        assert_eq!((lr[0], lr[9]), (0.2, 2.0));
+        assert!(lr[9..].windows(2).all(|pair| pair[0] > pair[1]));
+        assert!((lr[54] - 1.1).abs() < 1e-12 && (lr[99] - 0.2).abs() < 1e-12);
+        let short = Config { steps: 1, warmup: Some(0), ..Config::default() };
+        assert!(short.lr_at(1, 2.0).is_finite());
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        let says = |config: Config, what: &str| {
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        };
+        let base = Config::default();
+        says(Config { steps: 0, ..base.clone() }, "--steps is 0");
+        says(Config { global_batch: 12, ..base.clone() }, "16 would be");
+        says(Config { lr: Some(f64::NAN), ..base }, "--lr is NaN");
+    }
+}

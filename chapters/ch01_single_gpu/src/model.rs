@@ -1,0 +1,73 @@
+//! The decoder: tokens in, loss out.
+use crate::attention::Positions;
+use crate::block::Block;
+use candle_core::{DType, Device, Result, Tensor};
+use corpus::Batch;
+use hub::ModelConfig;
+use ops::Rope;
+use params::{Init, Param, ParamBuilder};
+
+/// A decoder-only transformer of the Llama and Qwen families.
+pub struct Transformer {
+    embed_tokens: Param,
+    layers: Vec<Block>,
+    norm: Param,
+    /// `[vocab, hidden]`; of a tied model, the embedding itself.
+    lm_head: Param,
+    rope: Rope,
+    eps: f64,
+}
+
+impl Transformer {
+    /// For rows of up to `seq_len` tokens and activations of type `dtype`.
+    pub fn new(
+        model: &ModelConfig,
+        seq_len: usize,
+        dtype: DType,
+        params: &mut ParamBuilder,
+    ) -> Result<Transformer> {
+        let table = [model.vocab_size, model.hidden_size];
+        let init = Init::Normal(model.initializer_range);
+        let embed_tokens = params.add("model.embed_tokens.weight", &table, init);
+        let mut layers = vec![];
+        for layer in 0..model.num_hidden_layers {
+            // A layer's parameters lie together, apart from the others'.
+            params.next_flat();
+            layers.push(Block::new(model, &format!("model.layers.{layer}"), params));
+        }
+        params.next_flat();
+        let norm = params.add("model.norm.weight", &[model.hidden_size], Init::Ones);
+        let lm_head = match model.tie_word_embeddings {
+            true => embed_tokens.clone(),
+            false => params.add("lm_head.weight", &table, init),
+        };
+        let (frequencies, factor) =
+            model.rope.frequencies(model.head_dim, model.max_position_embeddings);
+        let rope = Rope::new(&frequencies, factor, 0..seq_len, dtype)?;
+        let eps = model.rms_norm_eps;
+        Ok(Transformer { embed_tokens, layers, norm, lm_head, rope, eps })
+    }
+    /// What the model makes of each token: `[batch, seq, hidden]`.
+    fn hidden(&self, batch: &Batch) -> Result<Tensor> {
+        let shape = (batch.rows, batch.seq_len);
+        let tokens = Tensor::from_slice(&batch.tokens, shape, &Device::Cpu)?;
+        let positions = Positions {
+            rope: self.rope.clone(),
+            document_starts: batch.document_starts.as_deref().map(Into::into),
+        };
+        let mut x = ops::embedding(&tokens, &self.embed_tokens)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, &positions)?;
+        }
+        ops::rms_norm(&x, &self.norm, self.eps)
+    }
+    /// The score of each word of the vocabulary as the next: `[batch, seq, vocab]`.
+    pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
+        let lm_head = std::slice::from_ref(&self.lm_head);
+        ops::linear(&self.hidden(batch)?, lm_head, &[])
+    }
+    /// `scale` times the sum over the targets of the negative log-likelihood in nats.
+    pub fn loss(&self, batch: &Batch, scale: f64) -> Result<Tensor> {
+        ops::head_loss(&self.hidden(batch)?, &self.lm_head, &batch.targets, scale)
+    }
+}

@@ -1,0 +1,82 @@
+//! AdamW, and the norm by which gradients are clipped.
+use candle_core::Result;
+use memory::Family;
+use params::{Buffer, Element, Params, with_float};
+use std::sync::Arc;
+
+/// AdamW's two moments of each parameter, lying as the parameters do.
+pub struct AdamW {
+    /// For each flat buffer of the parameters, the first and the second moments.
+    moments: Vec<[Arc<Buffer>; 2]>,
+    /// Steps taken.
+    step: u64,
+}
+
+/// What a step is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Hyper {
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Share of a matrix that is taken off, per step and learning rate.
+    pub weight_decay: f64,
+    /// The gradient is scaled down to this norm if it is longer.
+    pub max_grad_norm: f64,
+}
+
+impl AdamW {
+    /// Moments of zero.
+    pub fn new(params: &Params) -> Result<AdamW> {
+        let mut moments = vec![];
+        for flat in &params.flats {
+            let (dtype, len) = (flat.grads.dtype(), flat.grads.len());
+            let zeros = || Buffer::zeros(dtype, len, Family::Optimizer);
+            moments.push([zeros()?, zeros()?]);
+        }
+        Ok(AdamW { moments, step: 0 })
+    }
+    /// The length of the whole gradient as one vector.
+    ///
+    /// # Errors
+    /// A parameter received no gradient.
+    pub fn grad_norm(&self, params: &Params) -> Result<f64> {
+        let mut squares = 0.0;
+        for param in params.iter().filter(|param| param.shard().counts()) {
+            squares += with_float!(param.dtype()?, T => {
+                Result::Ok(ops::sum_of_squares(&*param.grad::<<T as Element>::Acc>()?))
+            })?;
+        }
+        Ok(squares.sqrt())
+    }
+    /// Moves every parameter; `grad_norm` is the norm of the gradient.
+    pub fn step(&mut self, params: &Params, grad_norm: f64, hyper: &Hyper) -> Result<()> {
+        self.step += 1;
+        let mut adamw = ops::AdamW {
+            lr: hyper.lr,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            step: self.step,
+            // As PyTorch's clip_grad_norm_ has it.
+            grad_scale: (hyper.max_grad_norm / (grad_norm + 1e-6)).min(1.0),
+        };
+        for (flat, [first, second]) in params.flats.iter().zip(&self.moments) {
+            for param in &flat.params {
+                // Norms and biases are not pulled to zero.
+                let decays = param.shard().decays();
+                adamw.weight_decay = if decays { hyper.weight_decay } else { 0.0 };
+                let range = param.range()?;
+                with_float!(param.dtype()?, T => {
+                    type A = <T as Element>::Acc;
+                    let mut values = param.values_mut::<A>()?;
+                    let mut first = first.write::<A>(range.clone())?;
+                    let mut second = second.write::<A>(range)?;
+                    let grad = param.grad::<A>()?;
+                    ops::adamw(&adamw, &mut values, &grad, &mut first, &mut second);
+                    Result::Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+}

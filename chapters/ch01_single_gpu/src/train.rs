@@ -1,0 +1,76 @@
+//! The training loop.
+use crate::config::Config;
+use crate::model::Transformer;
+use crate::optimizer::{AdamW, Hyper};
+use anyhow::{Result, ensure};
+use candle_core::DType;
+use corpus::Split;
+use params::Params;
+use runlog::{Interrupt, RunLog, Step};
+use std::time::Instant;
+
+/// Trains for `config.steps` steps, or until the user interrupts; what each reported.
+///
+/// # Errors
+/// A loss that is not finite: nothing was changed by that step.
+pub fn train(
+    config: &Config,
+    highest_lr: f64,
+    data: &Split,
+    model: &Transformer,
+    params: &Params,
+    optimizer: &mut AdamW,
+    log: &mut RunLog,
+    interrupt: &Interrupt,
+) -> Result<Vec<Step>> {
+    let mut steps = vec![];
+    for step in 1..=config.steps {
+        let start = Instant::now();
+        let first = (step - 1) * config.global_batch as u64;
+        let mut batches = vec![];
+        for row in (0..config.global_batch).step_by(config.micro_batch) {
+            batches.push(data.batch(first + row as u64, config.micro_batch)?);
+        }
+        // Each token counts the same, in whatever micro-batch it is: the loss is a mean
+        // over the tokens of the step, not a mean of means.
+        let tokens: usize = batches.iter().map(|batch| batch.target_count()).sum();
+        params.begin_step();
+        let mut loss = 0.0;
+        for (i, batch) in batches.iter().enumerate() {
+            let scale = 1.0 / tokens as f64;
+            let (part, tape) = ops::record(|| model.loss(batch, scale))?;
+            tape.backward(&part)?;
+            loss += part.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            ensure!(
+                loss.is_finite(),
+                "step {step}, micro-batch {i}: the loss is {loss}; no parameter was \
+                 changed by this step. A lower --lr or a longer --warmup usually helps"
+            );
+        }
+        let grad_norm = optimizer.grad_norm(params)?;
+        let lr = config.lr_at(step, highest_lr);
+        let hyper = Hyper {
+            lr,
+            weight_decay: config.weight_decay,
+            max_grad_norm: config.max_grad_norm,
+        };
+        optimizer.step(params, grad_norm, &hyper)?;
+
+        let report = Step {
+            step,
+            loss,
+            grad_norm,
+            lr,
+            tokens: tokens as u64,
+            seconds: start.elapsed().as_secs_f64(),
+            bytes_peak: memory::account(0).total.peak,
+            ..Step::default()
+        };
+        log.step(&report)?;
+        steps.push(report);
+        if interrupt.requested() {
+            break;
+        }
+    }
+    Ok(steps)
+}
