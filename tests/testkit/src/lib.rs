@@ -1,1 +1,55 @@
-//! (being written)
+//! What the tests of several chapters share, and two programs: `check_reference`, which
+//! compares our model with one computed elsewhere, and `step_worker`, which is timed
+//! beside PyTorch (`scripts/compare_torch`).
+#![warn(missing_docs)]
+
+mod reference;
+
+pub use reference::{Comparison, Reference, Tolerance, worst};
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use ch01_single_gpu::{model::Transformer, weights};
+use corpus::Batch;
+use hub::{Folder, ModelConfig};
+use params::{ParamBuilder, Params};
+
+/// The model of chapter 1 with the weights of a folder in Hugging Face's form.
+pub struct Model {
+    /// Its architecture.
+    pub config: ModelConfig,
+    /// The decoder.
+    pub transformer: Transformer,
+    /// Its parameters.
+    pub params: Params,
+}
+
+impl Model {
+    /// For rows of up to `seq_len` tokens.
+    ///
+    /// # Errors
+    /// The folder holds no such model.
+    pub fn open(spec: &str, seq_len: usize, dtype: DType) -> Result<Model> {
+        let folder = Folder::open(spec)?;
+        let config = folder.config()?;
+        let mut builder = ParamBuilder::new(0, dtype);
+        let transformer = Transformer::new(&config, seq_len, dtype, &mut builder)?;
+        let params = builder.build(1)?;
+        weights::load(&params, &folder.weights()?)?;
+        Ok(Model { config, transformer, params })
+    }
+}
+
+/// `tokens [rows, seq_len + 1]` as inputs and their targets.
+///
+/// # Errors
+/// The shape is another, or the tokens are no integers.
+pub fn batch(tokens: &Tensor) -> Result<Batch> {
+    let (rows, width) = tokens.dims2()?;
+    let part = |start| -> Result<Vec<u32>> {
+        let part = tokens.narrow(1, start, width - 1)?.to_dtype(DType::U32)?;
+        Ok(part.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?)
+    };
+    let (tokens, targets) = (part(0)?, part(1)?);
+    Ok(Batch { rows, seq_len: width - 1, tokens, targets, document_starts: None })
+}
