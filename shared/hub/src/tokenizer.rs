@@ -28,12 +28,11 @@ const TOKENIZER_FILES: [&str; 8] = [
 /// # Errors
 /// `from` is not there or holds none; files that cannot be read or written.
 pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<()> {
-    let from = match (from.file_name(), from.parent()) {
-        (Some(name), Some(folder)) if name == "tokenizer.json" && from.is_file() => {
-            folder
-        }
-        _ => from,
-    };
+    // A bare `tokenizer.json` has an empty parent, which is no folder to the system.
+    let beside =
+        from.parent().filter(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let alone = !(from.is_file() && from.ends_with("tokenizer.json"));
+    let from = if alone { from } else { beside };
     let file = |name: &str| (from.join(name), to.join(name));
     let mut copies: Vec<(PathBuf, PathBuf)> = match from.is_dir() {
         true => TOKENIZER_FILES.map(file).into(),
@@ -42,10 +41,7 @@ pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<()> {
     copies.retain(|(from, _)| from.is_file());
     ensure!(!copies.is_empty(), "no tokenizer to copy: {} has none", from.display());
 
-    let same = |a: &Path, b: &Path| {
-        fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
-    };
-    for (from, to) in copies.iter().filter(|(from, to)| !same(from, to)) {
+    for (from, to) in &copies {
         let bytes = fs::read(from)
             .with_context(|| format!("cannot read {}", from.display()))?;
         let mut copy = Temporary::create(to)?;

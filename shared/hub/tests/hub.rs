@@ -239,6 +239,20 @@ fn patience_ends() {
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
+/// Slow is not dead: a download may take longer than patience if something arrives.
+#[test]
+fn patience_lasts() {
+    let cache = tempfile::tempdir().unwrap();
+    let files = model(u64::MAX).into_iter();
+    let server = Server::start(files.filter(|(n, _)| !n.starts_with("tok")).collect());
+    let mut hub = hub(&server.url, cache.path());
+    hub.patience = Duration::from_millis(1000);
+    server.drip();
+    let start = Instant::now();
+    hub.fetch("org/name", "main").unwrap().weights().unwrap();
+    assert!(start.elapsed() > Duration::from_millis(2400));
+}
+
 /// Answers that make no sense, some of which make hf-hub panic.
 #[test]
 fn nonsense() {

@@ -265,9 +265,9 @@ fn damaged_files() {
         fs::write(&path, &whole[..length]).unwrap();
         says(&message(open(dir.path())), &["model.safetensors is not a sound"]);
     }
-    // One byte changed anywhere in the header: an error or other names, never a panic.
+    // A byte changed in the header: an error or other names, never a panic.
     let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
-    for at in 0..8 + header {
+    for at in (0..8 + header).step_by(3) {
         let mut changed = whole.clone();
         changed[at] ^= 0x15;
         fs::write(&path, &changed).unwrap();

@@ -30,6 +30,8 @@ struct State {
     cut: (String, usize),
     /// Paths that contain this get no answer.
     stalled: String,
+    /// Whether bodies come in eight pieces with pauses between.
+    dripping: bool,
     without_length: bool,
     ignore_ranges: bool,
     closed: bool,
@@ -96,6 +98,10 @@ impl Server {
 
     pub fn stall(&self, part: &str) {
         self.state.lock().unwrap().stalled = part.into();
+    }
+
+    pub fn drip(&self) {
+        self.state.lock().unwrap().dripping = true;
     }
 
     pub fn without_length(&self) {
@@ -203,6 +209,13 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> Result<()> {
     )?;
     if state.cut.0 == file && !metadata {
         to = to.min(from + state.cut.1);
+    }
+    if state.dripping && !metadata {
+        for piece in bytes[from..to].chunks((to - from).div_ceil(8)) {
+            thread::sleep(Duration::from_millis(200));
+            stream.write_all(piece)?;
+        }
+        return Ok(());
     }
     stream.write_all(&bytes[from..to])
 }
