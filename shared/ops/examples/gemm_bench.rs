@@ -88,7 +88,7 @@ fn line(
     let begin = Instant::now();
     let mut rounds = 0;
     // The first rounds are the tuner's.
-    while rounds < 30 || begin.elapsed() < Duration::from_millis(400) {
+    while rounds < 40 || begin.elapsed() < Duration::from_millis(300) {
         for (choice, best) in choices.iter().zip(&mut best) {
             pin(*choice).expect("filtered");
             let start = Instant::now();

@@ -241,12 +241,15 @@ fn usual(choice: Choice, size: Size, a: Source) -> Plan {
         Choice::Portable => Isa::Portable,
         Choice::Auto | Choice::Gemm => Isa::best(),
     };
-    // Rows a multiple of 2 KiB apart compete for the same places in the cache.
+    // Rows a multiple of 2 KiB apart compete for the same places in the cache. Columns
+    // reach over many pages. Either costs less than copying where the copy is used for
+    // a few panels only.
     let compete = (a.row * a.kind.size_in_bytes()).is_multiple_of(2048);
+    let pack_a = (a.row == 1 || compete) && size.n > 128;
     // A few rows use a panel too seldom to pay for packing it.
     let pack_b = size.m > 96;
     let share = if size.m < size.n { Share::Columns } else { Share::Rows };
-    Plan { isa, pack_a: a.row == 1 || compete, pack_b, share }
+    Plan { isa, pack_a, pack_b, share }
 }
 
 /// The usual plan and what to compare it with.
