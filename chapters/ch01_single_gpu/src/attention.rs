@@ -30,7 +30,11 @@ pub struct Attention {
 
 impl Attention {
     /// `name` is `model.layers.N.self_attn`.
-    pub fn new(model: &ModelConfig, name: &str, params: &mut ParamBuilder) -> Attention {
+    pub fn new(
+        model: &ModelConfig,
+        name: &str,
+        params: &mut ParamBuilder,
+    ) -> Attention {
         let (hidden, dim) = (model.hidden_size, model.head_dim);
         let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
         let std = model.initializer_range;

@@ -147,7 +147,10 @@ impl Config {
             ("--micro-batch", self.micro_batch),
             ("--global-batch", self.global_batch),
         ] {
-            ensure!(value > 0, "{flag} is 0, which leaves nothing to train: at least 1");
+            ensure!(
+                value > 0,
+                "{flag} is 0, which leaves nothing to train: at least 1"
+            );
         }
         ensure!(
             self.global_batch.is_multiple_of(self.micro_batch),

@@ -48,7 +48,12 @@ impl AdamW {
         Ok(squares.sqrt())
     }
     /// Moves every parameter; `grad_norm` is the norm of the gradient.
-    pub fn step(&mut self, params: &Params, grad_norm: f64, hyper: &Hyper) -> Result<()> {
+    pub fn step(
+        &mut self,
+        params: &Params,
+        grad_norm: f64,
+        hyper: &Hyper,
+    ) -> Result<()> {
         self.step += 1;
         let mut adamw = ops::AdamW {
             lr: hyper.lr,

@@ -34,7 +34,7 @@ pub fn train(
         // Each token counts the same, in whatever micro-batch it is: the loss is a mean
         // over the tokens of the step, not a mean of means.
         let tokens: usize = batches.iter().map(|batch| batch.target_count()).sum();
-        params.begin_step();
+        params.begin_step()?;
         let mut loss = 0.0;
         for (i, batch) in batches.iter().enumerate() {
             let scale = 1.0 / tokens as f64;

@@ -11,7 +11,7 @@
 //!
 //! The price: an operation of candle's own between two of ours is not recorded. It cannot
 //! be missed, though: [`Tape::backward`] refuses a tape on which some result received no
-//! gradient.
+//! gradient, or some gradient found nothing that it belongs to.
 use crate::elementwise::sum;
 use candle_core::{Result, Tensor, TensorId, bail};
 use memory::Family;
@@ -96,12 +96,14 @@ pub fn note(
 }
 
 impl Tape {
-    /// Backward from the scalar `loss`.
+    /// Backward from the scalar `loss` of a recording that started from tokens: the
+    /// gradients of all parameters are accumulated, and none is left over.
     ///
     /// # Errors
-    /// As for [`Tape::backward_from`].
-    pub fn backward(self, loss: &Tensor) -> Result<Gradients> {
-        self.backward_from(loss, loss.ones_like()?)
+    /// As for [`Tape::backward_from`]; or a gradient is left over, because what it is for
+    /// was computed by an operation that is not recorded.
+    pub fn backward(self, loss: &Tensor) -> Result<()> {
+        self.backward_from(loss, loss.ones_like()?)?.finish()
     }
     /// Backward from `output`, whose gradient is `grad`: accumulates the gradients of all
     /// parameters on the way, and returns those of the tensors the recording started from.
@@ -150,6 +152,19 @@ impl Gradients {
         match self.0.remove(&input.id()) {
             Some(grad) => Ok(grad),
             None => bail!("no gradient of a {:?}: it was not used", input.shape()),
+        }
+    }
+    /// # Errors
+    /// A gradient was not taken: what it is for is neither a tensor that the recording
+    /// started from nor the result of an operation that is recorded.
+    pub fn finish(self) -> Result<()> {
+        match self.0.into_values().next() {
+            Some(grad) => bail!(
+                "a gradient of shape {:?} was left over: what it is for was computed by \
+                 an operation that is not one of `ops`, which alone are recorded",
+                grad.shape()
+            ),
+            None => Ok(()),
         }
     }
 }

@@ -2,27 +2,36 @@
 use crate::element::Element;
 use candle_core::{DType, Result, bail};
 use memory::Family;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::marker::PhantomData;
+use std::alloc::{Layout, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Cache lines, and the widest vectors there are.
 const ALIGN: usize = 64;
 
-/// A fixed number of elements of one float type, all zero at first.
+/// A fixed number of elements of one float type.
 ///
 /// A range is leased to read (by any number) or to write (by one), whatever happens to the
 /// rest of the buffer: backward writes the gradients of one layer while those of another
 /// are on their way to other ranks. Overlapping leases of which one writes are an error,
 /// never a wait: two parties that want the same range at the same time are a bug.
+///
+/// A buffer can give its memory back ([`Buffer::release`]) and gets some again when it is
+/// next written: gradients need none while a step's activations pile up.
 pub struct Buffer {
-    start: NonNull<u8>,
     layout: Layout,
     dtype: DType,
     len: usize,
-    leases: Mutex<Vec<Lease>>,
+    family: Family,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// `None` while the buffer has no memory.
+    start: Option<NonNull<u8>>,
+    leases: Vec<Lease>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -43,6 +52,22 @@ impl Buffer {
     /// # Errors
     /// `dtype` is not one of f64, f32, bf16 and f16.
     pub fn zeros(dtype: DType, len: usize, family: Family) -> Result<Arc<Buffer>> {
+        let buffer = Buffer::without_memory(dtype, len, family)?;
+        // SAFETY: the layout is not empty.
+        buffer.lock().start =
+            Some(buffer.allocate(|layout| unsafe { std::alloc::alloc_zeroed(layout) }));
+        Ok(buffer)
+    }
+    /// As [`Buffer::zeros`], but it takes memory only when it is first written, and what
+    /// it holds until then is not defined.
+    ///
+    /// # Errors
+    /// `dtype` is not one of f64, f32, bf16 and f16.
+    pub fn without_memory(
+        dtype: DType,
+        len: usize,
+        family: Family,
+    ) -> Result<Arc<Buffer>> {
         if !dtype.is_float() || dtype.size_in_bytes() < 2 {
             bail!("a buffer of {dtype:?}: expected f64, f32, bf16 or f16")
         }
@@ -50,12 +75,31 @@ impl Buffer {
         let Ok(layout) = Layout::from_size_align(bytes, ALIGN) else {
             bail!("a buffer of {len} elements is larger than the address space")
         };
-        let _tag = memory::tag(family);
-        // SAFETY: the layout is not empty.
-        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
-            handle_alloc_error(layout)
-        };
-        Ok(Arc::new(Buffer { start, layout, dtype, len, leases: Mutex::default() }))
+        let state = Mutex::default();
+        Ok(Arc::new(Buffer { layout, dtype, len, family, state }))
+    }
+    fn allocate(&self, how: impl FnOnce(Layout) -> *mut u8) -> NonNull<u8> {
+        let _tag = memory::tag(self.family);
+        NonNull::new(how(self.layout))
+            .unwrap_or_else(|| handle_alloc_error(self.layout))
+    }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// Gives the memory back, and with it what the elements were.
+    ///
+    /// # Errors
+    /// A range is leased.
+    pub fn release(&self) -> Result<()> {
+        let mut state = self.lock();
+        if let Some(lease) = state.leases.first() {
+            bail!("elements {}..{} are in use: not released", lease.start, lease.end)
+        }
+        if let Some(start) = state.start.take() {
+            // SAFETY: allocated with this layout; no lease is left.
+            unsafe { dealloc(start.as_ptr(), self.layout) }
+        }
+        Ok(())
     }
     /// The number of elements.
     pub fn len(&self) -> usize {
@@ -101,8 +145,8 @@ impl Buffer {
             bail!("elements {range:?} of a buffer of {}", self.len)
         }
         let lease = Lease { start, end, writes };
-        let mut leases = self.leases.lock().unwrap_or_else(|e| e.into_inner());
-        for other in leases.iter().filter(|l| l.start < end && start < l.end) {
+        let mut state = self.lock();
+        for other in state.leases.iter().filter(|l| l.start < end && start < l.end) {
             if writes || other.writes {
                 bail!(
                     "elements {range:?} wanted to {}, while {}..{} are being {}",
@@ -113,16 +157,27 @@ impl Buffer {
                 )
             }
         }
-        leases.push(lease);
-        Ok(Held { buffer: self.clone(), lease, of: PhantomData })
+        let memory = match state.start {
+            Some(memory) => memory,
+            // SAFETY: the layout is not empty. The elements have no defined value until
+            // they are written, but every bit pattern is a float.
+            None if writes => {
+                self.allocate(|layout| unsafe { std::alloc::alloc(layout) })
+            }
+            None => bail!("elements {range:?} of a buffer that was released"),
+        };
+        state.start = Some(memory);
+        state.leases.push(lease);
+        // SAFETY: the bounds and the type were checked above.
+        let first = unsafe { memory.as_ptr().cast::<T>().add(start) };
+        Ok(Held { buffer: self.clone(), lease, first })
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeros` with this layout; every lease holds an `Arc` of
-        // the buffer, so none is left.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        // Every lease holds an `Arc` of the buffer, so none is left.
+        let _ = self.release();
     }
 }
 
@@ -130,14 +185,14 @@ impl Drop for Buffer {
 struct Held<T> {
     buffer: Arc<Buffer>,
     lease: Lease,
-    of: PhantomData<T>,
+    first: *mut T,
 }
 
+// SAFETY: a lease may end in another thread than it began; the elements are floats.
+unsafe impl<T: Send> Send for Held<T> {}
+unsafe impl<T: Sync> Sync for Held<T> {}
+
 impl<T> Held<T> {
-    fn start(&self) -> *mut T {
-        // SAFETY: `lease` checked the bounds and the type.
-        unsafe { self.buffer.start.as_ptr().cast::<T>().add(self.lease.start) }
-    }
     fn len(&self) -> usize {
         self.lease.end - self.lease.start
     }
@@ -145,7 +200,7 @@ impl<T> Held<T> {
 
 impl<T> Drop for Held<T> {
     fn drop(&mut self) {
-        let mut leases = self.buffer.leases.lock().unwrap_or_else(|e| e.into_inner());
+        let leases = &mut self.buffer.lock().leases;
         if let Some(at) = leases.iter().position(|l| *l == self.lease) {
             leases.swap_remove(at);
         }
@@ -158,9 +213,9 @@ pub struct Read<T>(Held<T>);
 impl<T> Deref for Read<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: inside the allocation, initialized (zeroed at least: a valid value of
-        // every float type), and not written while this lease lives.
-        unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
+        // SAFETY: inside the allocation, which lives while the lease does, and not written
+        // meanwhile.
+        unsafe { std::slice::from_raw_parts(self.0.first, self.0.len()) }
     }
 }
 
@@ -171,14 +226,14 @@ impl<T> Deref for Write<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         // SAFETY: as for `Read`; this lease is the only one of its range.
-        unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
+        unsafe { std::slice::from_raw_parts(self.0.first, self.0.len()) }
     }
 }
 
 impl<T> DerefMut for Write<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: this lease is the only one of its range, and it is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.0.start(), self.0.len()) }
+        unsafe { std::slice::from_raw_parts_mut(self.0.first, self.0.len()) }
     }
 }
 
@@ -218,6 +273,25 @@ mod tests {
         assert!(buffer.read::<f32>(8..9).is_ok());
         drop(write);
         assert!(buffer.read::<f32>(7..9).is_ok());
+    }
+
+    #[test]
+    fn released_memory_comes_back_with_the_next_write() {
+        memory::set_rank(41);
+        let gradients = || memory::account(41)[Family::Gradients].live;
+        let buffer = Buffer::without_memory(DType::F64, 1000, Family::Gradients);
+        let buffer = buffer.unwrap();
+        assert_eq!(gradients(), 0);
+        assert!(buffer.read::<f64>(0..1).is_err(), "nothing was written");
+        buffer.write::<f64>(0..1000).unwrap().fill(3.0);
+        assert!(gradients() >= 8000);
+        let read = buffer.read::<f64>(5..6).unwrap();
+        assert!(buffer.release().unwrap_err().to_string().contains("5..6 are in use"));
+        assert_eq!(read[0], 3.0);
+        drop(read);
+        buffer.release().unwrap();
+        assert_eq!(gradients(), 0);
+        assert!(buffer.write::<f64>(0..1).is_ok());
     }
 
     #[test]

@@ -28,8 +28,8 @@ struct Inner {
     shard: Shard,
     init: Init,
     place: OnceLock<Place>,
-    /// No gradient has arrived in this step: the next one overwrites, which spares a pass
-    /// of zeros over the buffer.
+    /// No gradient has arrived in this step: the next one overwrites what is there, which
+    /// has no meaning.
     fresh: AtomicBool,
 }
 
@@ -228,7 +228,7 @@ impl ParamBuilder {
             let len = params.iter().map(|p| p.shard().elements()).sum();
             let values = Buffer::zeros(self.dtype, len, Family::Parameters)?;
             let acc = if self.dtype == DType::F64 { DType::F64 } else { DType::F32 };
-            let grads = Buffer::zeros(acc, len, Family::Gradients)?;
+            let grads = Buffer::without_memory(acc, len, Family::Gradients)?;
             let mut start = 0;
             for param in &params {
                 let range = start..start + param.shard().elements();
@@ -288,9 +288,14 @@ impl Params {
     pub fn elements(&self) -> usize {
         self.flats.iter().map(|flat| flat.values.len()).sum()
     }
-    /// Starts a step: the first gradient of each parameter overwrites the last step's.
-    pub fn begin_step(&self) {
+    /// Starts a step: no gradient has arrived, and gradients take no memory until one
+    /// does.
+    ///
+    /// # Errors
+    /// A gradient is in use.
+    pub fn begin_step(&self) -> Result<()> {
         self.iter().for_each(Param::begin_step);
+        self.flats.iter().try_for_each(|flat| flat.grads.release())
     }
 }
 
@@ -330,7 +335,7 @@ mod tests {
             .unwrap()
         };
         for _ in 0..2 {
-            params.begin_step();
+            params.begin_step().unwrap();
             assert!(all[0].grad::<f32>().is_err(), "no gradient has arrived");
             add(&all[..1], 1.0);
             // a has one, b has none: only a's is kept.

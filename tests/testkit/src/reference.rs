@@ -32,11 +32,15 @@ pub struct Comparison {
 
 /// The largest error of each kind, in the order in which the kinds first appear.
 pub fn worst(all: &[Comparison]) -> Vec<Comparison> {
+    // An error that is no number is the worst there is.
+    let rank = |one: &Comparison| match one.error.is_nan() {
+        true => f64::INFINITY,
+        false => one.error,
+    };
     let mut worst: Vec<Comparison> = vec![];
     for one in all {
         match worst.iter_mut().find(|w| w.kind == one.kind) {
-            // An error that is no number is the worst there is.
-            Some(w) if !(one.error <= w.error) => *w = one.clone(),
+            Some(w) if rank(one) > rank(w) => *w = one.clone(),
             Some(_) => {}
             None => worst.push(one.clone()),
         }
@@ -75,7 +79,12 @@ impl Reference {
         }
         for param in model.params.iter() {
             let theirs = self.get(&format!("grad.{}", param.name()))?;
-            all.push(compare("gradients", param.name(), &param.grad_tensor()?, theirs)?);
+            all.push(compare(
+                "gradients",
+                param.name(),
+                &param.grad_tensor()?,
+                theirs,
+            )?);
         }
         let mut optimizer = AdamW::new(&model.params)?;
         let norm = optimizer.grad_norm(&model.params)?;
@@ -97,7 +106,7 @@ impl Reference {
 
 /// The mean loss of the batch; leaves its gradients in the parameters.
 fn backward(model: &Model, batch: &Batch) -> Result<Tensor> {
-    model.params.begin_step();
+    model.params.begin_step()?;
     let scale = 1.0 / batch.target_count() as f64;
     let (loss, tape) = ops::record(|| model.transformer.loss(batch, scale))?;
     tape.backward(&loss)?;

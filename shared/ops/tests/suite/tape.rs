@@ -1,7 +1,7 @@
 //! What is recorded, and what a tape refuses.
 
 use crate::common::{close, flat, normal, parameters, refusal, same, upstream};
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use ops::{note, record, recording};
 use params::{Init, Param};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -149,11 +149,14 @@ fn a_loss_goes_back_from_one_only() {
     let two = (y.ones_like().unwrap() * 2.0).unwrap();
     assert!(refusal(tape.backward_from(&y, two)).contains("must start with one"));
     let (y, tape) = loss();
-    tape.backward(&y).unwrap();
+    tape.backward_from(&y, y.ones_like().unwrap()).unwrap();
     // A plain operation after the loss cannot be missed either.
     let (y, tape) = loss();
     let doubled = (y * 2.0).unwrap();
-    assert!(refusal(tape.backward(&doubled)).contains("`head_loss`"));
+    assert!(
+        refusal(tape.backward_from(&doubled, doubled.ones_like().unwrap()))
+            .contains("`head_loss`")
+    );
 }
 
 #[test]
@@ -165,7 +168,8 @@ fn a_scale_of_the_loss_scales_every_gradient() {
         head.begin_step();
         let (y, tape) =
             record(|| ops::head_loss(&x, &head, &[0, 1, 4], scale)).unwrap();
-        let dx = tape.backward(&y).unwrap().take(&x).unwrap();
+        let dx =
+            tape.backward_from(&y, y.ones_like().unwrap()).unwrap().take(&x).unwrap();
         [y, dx, head.grad_tensor().unwrap()]
     };
     for (a, b) in run(1024.0).iter().zip(&run(1.0)) {
@@ -185,4 +189,20 @@ fn an_operation_of_ones_own_is_recorded_by_a_note() {
     let dy = upstream(&y);
     let dx = tape.backward_from(&y, dy.clone()).unwrap().take(&x).unwrap();
     same("four times", &dx, &((&dy * 3.0).unwrap() + &dy).unwrap());
+}
+
+#[test]
+fn a_side_branch_that_is_not_recorded_is_noticed() {
+    let x = Tensor::ones((2, 3), DType::F64, &Device::Cpu).unwrap();
+    let (y, tape) = ops::record(|| {
+        let y = ops::add(&x, &x)?;
+        let side = (&y * 10.0)?; // candle's own
+        ops::add(&y, &ops::add(&side, &side)?)
+    })
+    .unwrap();
+    let ones = y.ones_like().unwrap();
+    let mut gradients = tape.backward_from(&y, ones).unwrap();
+    gradients.take(&x).unwrap();
+    let text = gradients.finish().unwrap_err().to_string();
+    assert!(text.contains("was left over"), "{text}");
 }

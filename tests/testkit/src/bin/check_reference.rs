@@ -68,7 +68,11 @@ fn check(folder: &Path, args: &Args, tolerance: Tolerance) -> Result<bool> {
             one.error,
             if within { "within" } else { "BEYOND" },
             allowed,
-            if count > 1 { format!("worst of {count}: {}", one.name) } else { one.name }
+            if count > 1 {
+                format!("worst of {count}: {}", one.name)
+            } else {
+                one.name
+            }
         );
     }
     Ok(passed)

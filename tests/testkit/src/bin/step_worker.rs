@@ -32,8 +32,7 @@ fn main() -> Result<()> {
     let batches = (0..tokens.dim(0)?).map(|i| batch(&tokens.get(i)?));
     let batches: Vec<Batch> = batches.collect::<Result<_>>()?;
     let first = batches.first().context("no batches")?;
-    let model =
-        Model::open(&args.folder.to_string_lossy(), first.seq_len, DType::F32)?;
+    let model = Model::open(&args.folder.to_string_lossy(), first.seq_len, DType::F32)?;
     let mut optimizer = AdamW::new(&model.params)?;
     let hyper = Hyper { lr: 1e-3, weight_decay: 0.1, max_grad_norm: 1.0 };
     println!("ready");
@@ -51,7 +50,7 @@ fn main() -> Result<()> {
                 at = Instant::now();
             };
             let [forward, backward, update] = &mut phases;
-            model.params.begin_step();
+            model.params.begin_step()?;
             let scale = 1.0 / batch.target_count() as f64;
             let (loss, tape) = ops::record(|| model.transformer.loss(batch, scale))?;
             lap(forward);
