@@ -12,7 +12,7 @@
 //! whoever computes it (see [`super::kernel`]).
 
 use super::kernel::{Strip, Sums};
-use super::pack::{Lines, Packs, Round, Source};
+use super::pack::{Lines, Packs, Panels, Round, Source};
 use super::scratch::{Scratch, Use};
 use super::simd::Isa;
 use crate::threads;
@@ -24,6 +24,9 @@ const K_BLOCK: usize = 384;
 const PANEL_BYTES: usize = 1 << 20;
 /// Sums of a 16-bit C that are kept at a time.
 const KEPT_SUMS: usize = 1 << 20;
+
+/// Panels, or strips, that are packed together.
+const TOGETHER: usize = 8;
 
 /// What may be chosen without changing the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -225,18 +228,44 @@ impl<S: Sums + Packs> Block<S> {
         let groups = if self.workers == 1 { 1 } else { todo.min(4 * self.workers) };
         self.run(groups, |g| {
             let first = unpacked + part(todo, groups, g);
-            for p in first..unpacked + part(todo, groups, g + 1) {
-                let lines = Lines {
-                    from: depth.b.from(0, p * panel),
-                    rows: depth.k,
-                    cols: panel.min(self.n - p * panel),
-                    to: self.panels.wrapping_add(p * panel * depth.k),
-                    line: panel,
-                };
-                // SAFETY: inside B; the panel is this task's alone.
-                unsafe { S::lines(lines, self.plan.isa) };
+            let end = unpacked + part(todo, groups, g + 1);
+            for p in (first..end).step_by(TOGETHER) {
+                let starts: [_; TOGETHER] = std::array::from_fn(|q| (p + q) * panel);
+                let starts = &starts[..TOGETHER.min(end - p)];
+                let to = self.panels.wrapping_add(p * panel * depth.k);
+                // SAFETY: inside B; the panels are this task's alone.
+                unsafe { self.pack(depth.b, depth.k, self.n, starts, panel, to) };
             }
         });
+    }
+
+    /// Copies panels of `line` columns from each of `starts` on, one after the other.
+    ///
+    /// # Safety
+    /// `rows` by `cols` of `from` can be read, the panels be written.
+    unsafe fn pack(
+        &self,
+        from: Source,
+        rows: usize,
+        cols: usize,
+        starts: &[usize],
+        line: usize,
+        to: *mut S,
+    ) {
+        let isa = self.plan.isa;
+        let panel = rows * line;
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if from.col == 1 {
+                S::panels(Panels { from, rows, cols, starts, to, panel, line }, isa);
+                return;
+            }
+            for (q, start) in starts.iter().enumerate() {
+                let (from, cols) = (from.from(0, *start), line.min(cols - start));
+                let to = to.add(q * panel);
+                S::lines(Lines { from, rows, cols, to, line }, isa);
+            }
+        }
     }
 
     /// Multiplies.
@@ -248,18 +277,34 @@ impl<S: Sums + Packs> Block<S> {
         let strips = self.m.div_ceil(isa.rows());
         let groups = if self.workers == 1 { 1 } else { strips.min(4 * self.workers) };
         self.run(groups, |g| {
-            let strip = strips_scratch::<S>(depth.k);
-            let mut packed = strip;
-            for s in part(strips, groups, g)..part(strips, groups, g + 1) {
-                let (from, to) = (part(self.m, strips, s), part(self.m, strips, s + 1));
-                // SAFETY: these rows of C are this task's alone.
-                unsafe { self.strip(depth, from, to - from, packed.start()) };
+            let room = STRIP_ROWS * strip_line(depth.k);
+            let mut packed = Scratch::new::<S>(Use::Strips, TOGETHER * room);
+            let packed = packed.start::<S>();
+            let end = part(strips, groups, g + 1);
+            for s in (part(strips, groups, g)..end).step_by(TOGETHER) {
+                let starts: [_; TOGETHER + 1] =
+                    std::array::from_fn(|q| part(self.m, strips, (s + q).min(strips)));
+                let count = TOGETHER.min(end - s);
+                let a = depth.a;
+                let there = a.start::<S>().is_some() && !self.plan.pack_a;
+                // SAFETY: inside A; the rows of C are this task's alone.
+                unsafe {
+                    if a.row == 1 && !there {
+                        let (starts, line) = (&starts[..count], STRIP_ROWS);
+                        self.pack(a.t(), depth.k, self.m, starts, line, packed);
+                    }
+                    for q in 0..count {
+                        let (from, to) = (starts[q], starts[q + 1]);
+                        let packed = packed.add(q * STRIP_ROWS * depth.k);
+                        self.strip(depth, from, to - from, packed);
+                    }
+                }
             }
         });
     }
 
-    /// Multiplies one strip of `rows` rows from row `i` on. `packed` has room for a
-    /// copy of A's part.
+    /// Multiplies one strip of `rows` rows from row `i` on. `packed` holds a copy of
+    /// A's columns or has room for one of its rows.
     unsafe fn strip(&self, depth: Depth, i: usize, rows: usize, packed: *mut S) {
         let Plan { isa, pack_a, .. } = self.plan;
         let panel = self.panel();
@@ -270,17 +315,7 @@ impl<S: Sums + Packs> Block<S> {
                 Some(start) if !pack_a && (a.row == 1 || a.col == 1) => {
                     (start, a.row, a.col)
                 }
-                _ if a.row == 1 => {
-                    let line = STRIP_ROWS;
-                    // Neighbours of the strip, where there are any, fill whole vectors.
-                    let cols = line.min(self.m - i);
-                    let from = a.t();
-                    S::lines(
-                        Lines { from, rows: depth.k, cols, to: packed, line },
-                        isa,
-                    );
-                    (packed.cast_const(), 1, line)
-                }
+                _ if a.row == 1 => (packed.cast_const(), 1, STRIP_ROWS),
                 _ => {
                     let (cols, line) = (depth.k, strip_line(depth.k));
                     S::lines(Lines { from: a, rows, cols, to: packed, line }, isa);
@@ -342,8 +377,4 @@ const STRIP_ROWS: usize = 16;
 /// evict each other from the cache.
 fn strip_line(k: usize) -> usize {
     k.next_multiple_of(16) + 16
-}
-
-fn strips_scratch<S>(k: usize) -> Scratch {
-    Scratch::new::<S>(Use::Strip, STRIP_ROWS * strip_line(k))
 }

@@ -139,6 +139,11 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, const ROWS: bool>(
     // SAFETY: `k` columns and `M` rows of A, `k` rows and `N` vectors of B, `M` rows
     // and `N` vectors of C are good, by the caller's promise.
     unsafe {
+        for i in 0..M {
+            for j in 0..N {
+                soon(c.wrapping_add(i * c_row + j * V::LANES));
+            }
+        }
         let mut sums = [[V::zero(); N]; M];
         let mut b = b;
         // Twelve addresses would not fit into the registers: one for every three rows,
@@ -211,4 +216,16 @@ fn opaque<T>(p: *const T) -> *const T {
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     p
+}
+
+/// Asks for a cache line that will be written when the sums are done.
+#[inline(always)]
+fn soon<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which may point anywhere; SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }

@@ -140,6 +140,64 @@ impl<S: Real> Lines<S> {
     }
 }
 
+/// Copies several panels of a matrix whose rows lie in memory as rows: panel `q` takes
+/// `line` columns from `starts[q]` on to `to + q * panel`, a row every `line` numbers.
+/// Columns from `cols` on do not exist: zeros take their place.
+///
+/// All panels advance together, row by row, so that memory is read in the order in
+/// which it lies; one panel after the other, it would be read in pieces of two cache
+/// lines.
+#[derive(Clone, Copy)]
+pub struct Panels<'a, S> {
+    pub from: Source,
+    pub rows: usize,
+    pub cols: usize,
+    pub starts: &'a [usize],
+    pub to: *mut S,
+    pub panel: usize,
+    pub line: usize,
+}
+
+impl<S: Real> Job<S> for Panels<'_, S> {
+    #[inline(always)]
+    unsafe fn run<V: Vector<Scalar = S>>(self) {
+        // SAFETY: by the caller's promise; see `Lines::run`.
+        unsafe {
+            match self.from.kind {
+                DType::BF16 => self.copy::<V>(DType::BF16),
+                DType::F16 => self.copy::<V>(DType::F16),
+                _ => self.copy::<V>(S::DTYPE),
+            }
+        }
+    }
+}
+
+impl<S: Real> Panels<'_, S> {
+    #[inline(always)]
+    unsafe fn copy<V: Vector<Scalar = S>>(self, kind: DType) {
+        let Panels { from, rows, cols, starts, to, panel, line } = self;
+        let from = Source { kind, ..from };
+        let whole = starts.iter().take_while(|start| **start + line <= cols).count();
+        // SAFETY: reads are of rows below `rows` and columns below `cols`, writes to
+        // the panels; the caller promises both.
+        unsafe {
+            for i in 0..rows {
+                for (q, start) in starts[..whole].iter().enumerate() {
+                    let to = to.add(q * panel + i * line);
+                    for j in (0..line).step_by(V::LANES) {
+                        V::widen(kind, from.from(i, start + j).at).store(to.add(j));
+                    }
+                }
+            }
+            for (q, start) in starts.iter().enumerate().skip(whole) {
+                let to = to.add(q * panel);
+                let (from, cols) = (from.from(0, *start), cols - start);
+                Lines { from, rows, cols: cols.min(line), to, line }.run::<V>();
+            }
+        }
+    }
+}
+
 /// Sums rounded to 16 bits: `to[i, j] = sums[i, j]`, or that added to it.
 #[derive(Clone, Copy)]
 pub struct Round {
@@ -196,6 +254,13 @@ pub trait Packs: Real {
     /// and `rows * line` numbers can be written.
     unsafe fn lines(lines: Lines<Self>, isa: Isa);
 
+    /// Copies panels.
+    ///
+    /// # Safety
+    /// The CPU has `isa`; the block can be read, its storage type sums in this type,
+    /// and the panels can be written.
+    unsafe fn panels(panels: Panels<Self>, isa: Isa);
+
     /// Rounds `rows` by `cols` sums, a row every `sums_row`, to the 16-bit type `kind`.
     ///
     /// # Safety
@@ -204,6 +269,10 @@ pub trait Packs: Real {
 }
 
 impl Packs for f32 {
+    unsafe fn panels(panels: Panels<f32>, isa: Isa) {
+        // SAFETY: by the caller's promise.
+        unsafe { isa.f32(panels) }
+    }
     unsafe fn lines(lines: Lines<f32>, isa: Isa) {
         // SAFETY: by the caller's promise.
         unsafe { isa.f32(lines) }
@@ -215,6 +284,10 @@ impl Packs for f32 {
 }
 
 impl Packs for f64 {
+    unsafe fn panels(panels: Panels<f64>, isa: Isa) {
+        // SAFETY: by the caller's promise.
+        unsafe { isa.f64(panels) }
+    }
     unsafe fn lines(lines: Lines<f64>, isa: Isa) {
         // SAFETY: by the caller's promise.
         unsafe { isa.f64(lines) }

@@ -12,8 +12,8 @@ struct Line(#[expect(dead_code, reason = "only its address is used")] [u8; 64]);
 pub enum Use {
     /// Packed panels of B.
     Panels,
-    /// A packed strip of A.
-    Strip,
+    /// Packed strips of A.
+    Strips,
     /// Sums of a block of a 16-bit C.
     Sums,
     /// Sums of a strip of a 16-bit C.
