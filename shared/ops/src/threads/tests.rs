@@ -25,9 +25,9 @@ fn pieces_cover_the_range_and_respect_the_grain() {
         let sum = AtomicUsize::new(0);
         split(n, grain, |range| {
             assert!(range.len() >= grain.min(n) || range.end == n);
-            sum.fetch_add(range.sum(), Relaxed);
+            sum.fetch_add(range.sum::<usize>(), Relaxed);
         });
-        assert_eq!(sum.into_inner(), (0..n).sum());
+        assert_eq!(sum.into_inner(), (0..n).sum::<usize>());
     }
 }
 
