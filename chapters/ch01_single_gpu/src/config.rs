@@ -16,13 +16,13 @@ pub struct Config {
     #[arg(long, default_value = "nano", value_name = "PRESET|DIR|HUB_ID")]
     pub model: String,
 
-    /// Text files, .jsonl files with a "text" in each line, Megatron .bin/.idx pairs, or
-    /// `random` [default: the stories that ship with the book]
+    /// Text files, .jsonl files with a "text" in each line, Megatron .bin/.idx pairs,
+    /// or `random` [default: the stories that ship with the book]
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
 
-    /// A tokenizer.json, or `bytes` [default: the model's own; for a preset, the stories'
-    /// own for the stories and bytes for other text]
+    /// A tokenizer.json, or `bytes` [default: the model's own; for a preset, the
+    /// stories' own for the stories and bytes for other text]
     #[arg(long, value_name = "FILE|bytes")]
     pub tokenizer: Option<String>,
 
@@ -54,8 +54,9 @@ pub struct Config {
     #[arg(long, default_value_t = 16)]
     pub global_batch: usize,
 
-    /// Highest learning rate, reached after the warm-up, from where it falls as a cosine
-    /// to a tenth [default: 0.04 / sqrt(hidden size); 2e-5 for a model with weights]
+    /// Highest learning rate, reached after the warm-up, from where it falls as a
+    /// cosine to a tenth [default: 0.04 / sqrt(hidden size); 2e-5 for a model with
+    /// weights]
     #[arg(long)]
     pub lr: Option<f64>,
 
@@ -226,7 +227,7 @@ pub fn check_vocabulary(model: &ModelConfig, tokens: usize) -> Result<()> {
     if tokens > model.vocab_size {
         bail!(
             "the tokenizer has {tokens} tokens, the model's vocabulary {}: choose the \
-             model's own tokenizer, or a preset, whose vocabulary follows the tokenizer",
+             model's own tokenizer, or a preset: its vocabulary follows the tokenizer",
             model.vocab_size
         )
     }

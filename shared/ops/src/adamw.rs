@@ -14,7 +14,8 @@ pub struct AdamW {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay: per step, `lr` times this share of the value is taken off.
+    /// Decoupled weight decay: per step, `lr` times this share of the value is taken
+    /// off.
     pub weight_decay: f64,
     /// Steps taken, this one included: for the bias correction.
     pub step: u64,

@@ -44,8 +44,8 @@ simd! {
     }
 }
 
-/// `silu(gate) · up` (Shazeer 2020, *GLU Variants Improve Transformer*), where `x` holds
-/// both side by side: `[.., 2 f]` to `[.., f]`.
+/// `silu(gate) · up` (Shazeer 2020, *GLU Variants Improve Transformer*), where `x`
+/// holds both side by side: `[.., 2 f]` to `[.., f]`.
 ///
 /// # Errors
 /// The last dimension is odd.

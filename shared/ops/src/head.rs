@@ -74,15 +74,16 @@ const CHUNK: usize = 16 << 20;
 const MIN_ROWS: usize = 64;
 const MAX_ROWS: usize = 256;
 
-/// The output matrix and the cross-entropy of its logits: `scale` times the sum over the
-/// tokens of `-ln softmax(x Wᵀ)[target]`, in nats, a scalar of the accumulation type.
+/// The output matrix and the cross-entropy of its logits: `scale` times the sum over
+/// the tokens of `-ln softmax(x Wᵀ)[target]`, in nats, a scalar of the accumulation
+/// type.
 ///
 /// `x [.., hidden]`, `weight [vocab, hidden]`, a target for each token, of which
-/// [`IGNORE`] does not count. Logits exist for some rows at a time, and only once: while a
-/// recording is on, they become their own gradient at once, so that the weight's gradient
-/// is accumulated and `x`'s is kept for backward. That is why `scale`, one over the tokens
-/// of the whole step, is needed beforehand, and why backward must start from this scalar
-/// with a gradient of one.
+/// [`IGNORE`] does not count. Logits exist for some rows at a time, and only once:
+/// while a recording is on, they become their own gradient at once, so that the
+/// weight's gradient is accumulated and `x`'s is kept for backward. That is why
+/// `scale`, one over the tokens of the whole step, is needed beforehand, and why
+/// backward must start from this scalar with a gradient of one.
 ///
 /// # Errors
 /// Sizes do not fit, or a target is not in the vocabulary.
@@ -93,7 +94,7 @@ pub fn head_loss(
     scale: f64,
 ) -> Result<Tensor> {
     let (vocab, hidden) = match weight.shard().shape[..] {
-        [vocab, hidden] if hidden == x.dim(D::Minus1)? => (vocab, hidden),
+        [vocab, hidden] if hidden > 0 && hidden == x.dim(D::Minus1)? => (vocab, hidden),
         ref shape => bail!("{}: {shape:?}, input {:?}", weight.name(), x.shape()),
     };
     let rows = x.elem_count() / hidden;
@@ -118,7 +119,8 @@ pub fn head_loss(
         for start in (0..rows).step_by(chunk) {
             let n = chunk.min(rows - start);
             let at = start * hidden..(start + n) * hidden;
-            let (x, logits) = (Mat::new(&xs[at.clone()], n, hidden), &mut logits[..n * vocab]);
+            let x = Mat::new(&xs[at.clone()], n, hidden);
+            let logits = &mut logits[..n * vocab];
             let w = weight.values::<T>()?;
             let w = Mat::new(&w, vocab, hidden);
             gemm(MatMut::new(logits, n, vocab), Store::Set, x, w.t(), On::AllThreads);
@@ -132,10 +134,12 @@ pub fn head_loss(
             if back {
                 // The logits are their gradient now.
                 let d = Mat::new(&*logits, n, vocab);
-                gemm(MatMut::new(&mut dx[at], n, hidden), Store::Set, d, w, On::AllThreads);
+                let dx = MatMut::new(&mut dx[at], n, hidden);
+                gemm(dx, Store::Set, d, w, On::AllThreads);
                 accumulate::<A>(std::slice::from_ref(weight), |grad, first| {
                     let store = if first { Store::Set } else { Store::Add };
-                    gemm(MatMut::new(grad, vocab, hidden), store, d.t(), x, On::AllThreads)
+                    let grad = MatMut::new(grad, vocab, hidden);
+                    gemm(grad, store, d.t(), x, On::AllThreads)
                 })?;
             }
         }
@@ -158,8 +162,8 @@ pub fn head_loss(
 }
 
 simd! {
-    /// For each row of logits, `-ln softmax[target]`; with `back` the logits become their
-    /// gradient `scale · (softmax - onehot(target))`.
+    /// For each row of logits, `-ln softmax[target]`; with `back` the logits become
+    /// their gradient `scale · (softmax - onehot(target))`.
     pub fn cross_entropy<A: Real>(
         logits: &mut [A], targets: &[u32], losses: &mut [f64], scale: f64, back: bool,
     ) {

@@ -53,8 +53,8 @@ pub(crate) fn with_width(x: &Tensor, width: usize) -> Result<Shape> {
 #[allow(clippy::uninit_vec)]
 pub(crate) fn uninit<T: Element>(n: usize) -> Vec<T> {
     let mut data = Vec::with_capacity(n);
-    // SAFETY: floats: every bit pattern is a value and nothing is dropped. Zeroing would
-    // cost a pass over memory in each operation.
+    // SAFETY: floats: every bit pattern is a value and nothing is dropped. Zeroing
+    // would cost a pass over memory in each operation.
     unsafe { data.set_len(n) };
     data
 }
@@ -106,8 +106,8 @@ pub(crate) fn fill_rows<T: Element>(
 /// Elements for which starting another thread pays, in a loop bound by memory.
 pub(crate) const GRAIN: usize = 16 * 1024;
 
-/// Compiles a function for AVX-512, for AVX2 and for the baseline, and calls the best that
-/// the processor has. The body is inlined into each, and so vectorized for it.
+/// Compiles a function for AVX-512, for AVX2 and for the baseline, and calls the best
+/// that the processor has. The body is inlined into each, and so vectorized for it.
 macro_rules! simd {
     ($(#[$meta:meta])* pub fn $name:ident<$t:ident: $bound:ident>(
         $($arg:ident: $ty:ty),* $(,)?
@@ -118,7 +118,8 @@ macro_rules! simd {
             fn body<$t: $bound>($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                #[target_feature(enable = "avx2,fma")]
                 fn avx512<$t: $bound>($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2<$t: $bound>($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }

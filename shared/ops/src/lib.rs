@@ -1,5 +1,5 @@
-//! The differentiable operations a decoder is made of: few, coarse, each with its backward
-//! written by hand.
+//! The differentiable operations a decoder is made of: few, coarse, each with its
+//! backward written by hand.
 //!
 //! An operation works on candle tensors and owns its parameters: a weight is not an
 //! argument that a graph would hold, but a [`params::Param`] whose values the operation
@@ -18,8 +18,9 @@
 //! | [`head_loss`] | output matrix and cross-entropy, never all logits |
 //! | [`adamw`](fn@adamw), [`sum_of_squares`] | the optimizer's pass, and the norm |
 //!
-//! All run in f64, f32, bf16 and f16; the 16-bit types are for storage, sums are in f32.
-//! Results do not depend on the number of threads ([`threads`]); each rank has its own.
+//! All run in f64, f32, bf16 and f16; the 16-bit types are for storage, sums are in
+//! f32. Results do not depend on the number of threads ([`threads`]); each rank has its
+//! own.
 #![warn(missing_docs)]
 
 mod adamw;

@@ -6,12 +6,13 @@ use crate::threads;
 use candle_core::{D, Result, Tensor, bail};
 use params::{Element, Param, Real, accumulate, values, with_float};
 
-/// `x Wᵀ + b` for one or several matrices that share their input, as one matrix product.
+/// `x Wᵀ + b` for one or several matrices that share their input, as one matrix
+/// product.
 ///
-/// `x [.., in]`; `weights` are `[out, in]` and lie side by side in their flat buffer, as
-/// do the `biases` `[out]`, one for each weight or none at all. The result
-/// `[.., Σ out]` has the outputs of the first matrix first. Backward adds the weights' and
-/// the biases' gradients to their main gradients and returns the input's alone.
+/// `x [.., in]`; `weights` are `[out, in]` and lie side by side in their flat buffer,
+/// as do the `biases` `[out]`, one for each weight or none at all. The result `[.., Σ
+/// out]` has the outputs of the first matrix first. Backward adds the weights' and the
+/// biases' gradients to their main gradients and returns the input's alone.
 ///
 /// # Errors
 /// Shapes or types do not fit, or the parameters do not lie side by side.
@@ -52,6 +53,9 @@ pub fn linear(x: &Tensor, weights: &[Param], biases: &[Param]) -> Result<Tensor>
 fn dimensions(x: &Tensor, weights: &[Param]) -> Result<(usize, usize)> {
     let Some(first) = weights.first() else { bail!("linear: no weights") };
     let inputs = x.dim(D::Minus1)?;
+    if inputs == 0 {
+        bail!("{}: input {:?} has no elements in a row", first.name(), x.shape())
+    }
     let mut outputs = 0;
     for weight in weights {
         match weight.shard().shape[..] {
@@ -111,8 +115,8 @@ fn bias_gradient(dy: &Tensor, biases: &[Param]) -> Result<()> {
     })
 }
 
-/// Adds the rows of `x`, `width` elements each, to `sum`; each thread sums some columns,
-/// so the order of additions does not depend on their number.
+/// Adds the rows of `x`, `width` elements each, to `sum`; each thread sums some
+/// columns, so the order of additions does not depend on their number.
 pub(crate) fn add_rows<T: Element>(x: &[T], width: usize, sum: &mut [T::Acc]) {
     let grain = (1 << 14) / (x.len() / width).max(1) + 16;
     let sum = Shared::new(sum);

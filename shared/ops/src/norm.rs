@@ -5,7 +5,8 @@ use crate::threads;
 use candle_core::{D, Result, Tensor, bail};
 use params::{Element, Param, Real, accumulate, with_float};
 
-/// `x / sqrt(mean(x²) + eps) · weight` over the last dimension: `[.., h]`, weight `[h]`.
+/// `x / sqrt(mean(x²) + eps) · weight` over the last dimension: `[.., h]`, weight
+/// `[h]`.
 ///
 /// # Errors
 /// Shapes or types do not fit.
@@ -17,8 +18,8 @@ pub fn rms_norm(x: &Tensor, weight: &Param, eps: f64) -> Result<Tensor> {
 /// Normalizes queries and keys head by head (Qwen3's QK-norm) before they are rotated.
 ///
 /// `x [.., (heads + 2 kv_heads) · dim]` holds queries, keys and values side by side;
-/// `q_weight` and `k_weight` are `[dim]`, each used for all of its heads. The values pass
-/// unchanged.
+/// `q_weight` and `k_weight` are `[dim]`, each used for all of its heads. The values
+/// pass unchanged.
 ///
 /// # Errors
 /// Shapes or types do not fit.
@@ -51,7 +52,7 @@ fn norm(op: &'static str, x: &Tensor, groups: Vec<Group>, eps: f64) -> Result<Te
     let stretches: usize = groups.iter().map(|group| group.count).sum();
     let width = x.dim(D::Minus1)?;
     for weight in weights() {
-        if weight.shard().elements() != dim || width != stretches * dim {
+        if dim == 0 || weight.shard().elements() != dim || width != stretches * dim {
             bail!(
                 "{}: {op} over {stretches} stretches of {dim}, input {:?}",
                 weight.name(),
@@ -162,8 +163,8 @@ simd! {
     }
 }
 simd! {
-    /// With `x̂ = x · r` the normalized input: `dw = dy · x̂` summed over the stretches, and
-    /// `dx = r · (dy · w - x̂ · mean(dy · w · x̂))`.
+    /// With `x̂ = x · r` the normalized input: `dw = dy · x̂` summed over the
+    /// stretches, and `dx = r · (dy · w - x̂ · mean(dy · w · x̂))`.
     pub fn norm_backward_kernel<T: Element>(
         x: &[T], dy: &[T], weight: &[T], dx: &mut [T], dw: &mut [T::Acc], eps: f64,
     ) {

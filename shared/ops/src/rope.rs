@@ -49,8 +49,8 @@ impl Rope {
 
 /// Rotates the first `heads` heads of each token; what follows passes unchanged.
 ///
-/// `x [batch, seq, width]` with `width >= heads · dim`: queries, keys and values side by
-/// side, of which the first two are rotated. Token `t` takes row `t` of the tables.
+/// `x [batch, seq, width]` with `width >= heads · dim`: queries, keys and values side
+/// by side, of which the first two are rotated. Token `t` takes row `t` of the tables.
 /// Backward rotates the other way.
 ///
 /// # Errors
@@ -98,7 +98,8 @@ simd! {
         let (turned, rest) = x.split_at(heads * 2 * half);
         let (out, out_rest) = out.split_at_mut(heads * 2 * half);
         out_rest.copy_from_slice(rest);
-        for (x, out) in turned.chunks_exact(2 * half).zip(out.chunks_exact_mut(2 * half)) {
+        let dim = 2 * half;
+        for (x, out) in turned.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
             let (a, b) = x.split_at(half);
             let (out_a, out_b) = out.split_at_mut(half);
             let (b, out_b) = (&b[..half], &mut out_b[..half]);

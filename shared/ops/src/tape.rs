@@ -1,17 +1,17 @@
 //! The tape: what was computed, and how to walk back through it.
 //!
 //! Every operation of this crate works on candle tensors and, while a recording is on,
-//! leaves a note of its backward on a tape. [`Tape::backward`] walks the notes in reverse.
-//! candle's own backward is not used, for four reasons, each measured or tried: at every
-//! edge of the graph it fills a tensor with zeros and adds to it, three passes over memory
-//! for nothing; it can start only from ones; it keeps every activation until the very
-//! end; and its additions of more than 64 Ki elements run in a pool that all ranks of the
-//! process share and block each other in. A tape also records operations whose inputs are
-//! integers, which candle's graph forgets.
+//! leaves a note of its backward on a tape. [`Tape::backward`] walks the notes in
+//! reverse. candle's own backward is not used, for four reasons, each measured or
+//! tried: at every edge of the graph it fills a tensor with zeros and adds to it, three
+//! passes over memory for nothing; it can start only from ones; it keeps every
+//! activation until the very end; and its additions of more than 64 Ki elements run in
+//! a pool that all ranks of the process share and block each other in. A tape also
+//! records operations whose inputs are integers, which candle's graph forgets.
 //!
-//! The price: an operation of candle's own between two of ours is not recorded. It cannot
-//! be missed, though: [`Tape::backward`] refuses a tape on which some result received no
-//! gradient, or some gradient found nothing that it belongs to.
+//! The price: an operation of candle's own between two of ours is not recorded. It
+//! cannot be missed, though: [`Tape::backward`] refuses a tape on which some result
+//! received no gradient, or some gradient found nothing that it belongs to.
 use crate::elementwise::sum;
 use candle_core::{Result, Tensor, TensorId, bail};
 use memory::Family;
@@ -30,8 +30,8 @@ struct Note {
 
 /// The operations of one recording, in order.
 ///
-/// It holds what their backward needs, and so decides how long activations live: each is
-/// freed as soon as [`Tape::backward`] has used it, and all of them if the tape is
+/// It holds what their backward needs, and so decides how long activations live: each
+/// is freed as soon as [`Tape::backward`] has used it, and all of them if the tape is
 /// dropped.
 #[derive(Default)]
 pub struct Tape(Vec<Note>);
@@ -75,8 +75,8 @@ pub fn recording() -> bool {
     RECORDINGS.with_borrow(|tapes| !tapes.is_empty())
 }
 
-/// Notes that `output` was computed from `inputs`, and how its gradient goes on to theirs;
-/// does nothing while no recording is on.
+/// Notes that `output` was computed from `inputs`, and how its gradient goes on to
+/// theirs; does nothing while no recording is on.
 pub fn note(
     op: &'static str,
     output: &Tensor,
@@ -100,18 +100,19 @@ impl Tape {
     /// gradients of all parameters are accumulated, and none is left over.
     ///
     /// # Errors
-    /// As for [`Tape::backward_from`]; or a gradient is left over, because what it is for
-    /// was computed by an operation that is not recorded.
+    /// As for [`Tape::backward_from`]; or a gradient is left over, because what it is
+    /// for was computed by an operation that is not recorded.
     pub fn backward(self, loss: &Tensor) -> Result<()> {
         self.backward_from(loss, loss.ones_like()?)?.finish()
     }
-    /// Backward from `output`, whose gradient is `grad`: accumulates the gradients of all
-    /// parameters on the way, and returns those of the tensors the recording started from.
+    /// Backward from `output`, whose gradient is `grad`: accumulates the gradients of
+    /// all parameters on the way, and returns those of the tensors the recording
+    /// started from.
     ///
     /// # Errors
     /// A recorded result received no gradient, because it was not used or because an
-    /// operation that is not recorded stands between it and `output`; or `grad` is not of
-    /// `output`'s shape and type.
+    /// operation that is not recorded stands between it and `output`; or `grad` is not
+    /// of `output`'s shape and type.
     pub fn backward_from(self, output: &Tensor, grad: Tensor) -> Result<Gradients> {
         if grad.shape() != output.shape() || grad.dtype() != output.dtype() {
             let describe = |x: &Tensor| format!("{:?} {:?}", x.dtype(), x.shape());
@@ -122,8 +123,8 @@ impl Tape {
         for note in self.0.into_iter().rev() {
             let Some(grad) = grads.remove(&note.output) else {
                 bail!(
-                    "the result of `{}` received no gradient: it was not used, or used by \
-                     an operation that is not one of `ops`, which alone are recorded",
+                    "the result of `{}` received no gradient: it was not used, or used \
+                     by an operation that is not one of `ops`: only these are recorded",
                     note.op
                 )
             };
@@ -160,8 +161,8 @@ impl Gradients {
     pub fn finish(self) -> Result<()> {
         match self.0.into_values().next() {
             Some(grad) => bail!(
-                "a gradient of shape {:?} was left over: what it is for was computed by \
-                 an operation that is not one of `ops`, which alone are recorded",
+                "a gradient of shape {:?} was left over: what it is for was computed \
+                 by an operation that is not one of `ops`, which alone are recorded",
                 grad.shape()
             ),
             None => Ok(()),

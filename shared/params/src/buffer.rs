@@ -12,13 +12,14 @@ const ALIGN: usize = 64;
 
 /// A fixed number of elements of one float type.
 ///
-/// A range is leased to read (by any number) or to write (by one), whatever happens to the
-/// rest of the buffer: backward writes the gradients of one layer while those of another
-/// are on their way to other ranks. Overlapping leases of which one writes are an error,
-/// never a wait: two parties that want the same range at the same time are a bug.
+/// A range is leased to read (by any number) or to write (by one), whatever happens to
+/// the rest of the buffer: backward writes the gradients of one layer while those of
+/// another are on their way to other ranks. Overlapping leases of which one writes are
+/// an error, never a wait: two parties that want the same range at the same time are a
+/// bug.
 ///
-/// A buffer can give its memory back ([`Buffer::release`]) and gets some again when it is
-/// next written: gradients need none while a step's activations pile up.
+/// A buffer can give its memory back ([`Buffer::release`]) and gets some again when it
+/// is next written: gradients need none while a step's activations pile up.
 pub struct Buffer {
     layout: Layout,
     dtype: DType,
@@ -58,8 +59,8 @@ impl Buffer {
             Some(buffer.allocate(|layout| unsafe { std::alloc::alloc_zeroed(layout) }));
         Ok(buffer)
     }
-    /// As [`Buffer::zeros`], but it takes memory only when it is first written, and what
-    /// it holds until then is not defined.
+    /// As [`Buffer::zeros`], but it takes memory only when it is first written, and
+    /// what it holds until then is not defined.
     ///
     /// # Errors
     /// `dtype` is not one of f64, f32, bf16 and f16.
@@ -116,8 +117,8 @@ impl Buffer {
     /// Lends `range` to read.
     ///
     /// # Errors
-    /// The range is leased to be written, is out of bounds, or `T` is not the type of the
-    /// elements.
+    /// The range is leased to be written, is out of bounds, or `T` is not the type of
+    /// the elements.
     pub fn read<T: Element>(self: &Arc<Self>, range: Range<usize>) -> Result<Read<T>> {
         Ok(Read(self.lease(range, false)?))
     }
@@ -213,8 +214,8 @@ pub struct Read<T>(Held<T>);
 impl<T> Deref for Read<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: inside the allocation, which lives while the lease does, and not written
-        // meanwhile.
+        // SAFETY: inside the allocation, which lives while the lease does, and not
+        // written meanwhile.
         unsafe { std::slice::from_raw_parts(self.0.first, self.0.len()) }
     }
 }

@@ -26,8 +26,8 @@ pub trait Real: Element<Acc = Self> + std::ops::Neg<Output = Self> {
     fn sqrt(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
-    /// `e` to the power of `self`; in `f32` within 2 ulp over the whole range and written
-    /// so that loops over it vectorize.
+    /// `e` to the power of `self`; in `f32` within 2 ulp over the whole range and
+    /// written so that loops over it vectorize.
     fn exp(self) -> Self;
 }
 
@@ -124,7 +124,8 @@ impl Real for f32 {
     /// `2^n · e^r`, `|r| <= ln 2 / 2`, with the polynomial of Cephes' `expf`.
     #[inline(always)]
     fn exp(self) -> f32 {
-        // Adding 1.5 · 2^23 rounds to an integer and leaves it in the low mantissa bits.
+        // Adding 1.5 · 2^23 rounds to an integer and leaves it in the low mantissa
+        // bits.
         const ROUND: f32 = 12_582_912.0;
         // NaN passes through both comparisons; beyond them are infinity and zero.
         let x = if self > 88.72 { f32::INFINITY } else { self };

@@ -28,8 +28,8 @@ struct Inner {
     shard: Shard,
     init: Init,
     place: OnceLock<Place>,
-    /// No gradient has arrived in this step: the next one overwrites what is there, which
-    /// has no meaning.
+    /// No gradient has arrived in this step: the next one overwrites what is there,
+    /// which has no meaning.
     fresh: AtomicBool,
 }
 
@@ -88,7 +88,8 @@ impl Param {
     /// Its main gradient.
     ///
     /// # Errors
-    /// No gradient has arrived in this step, `A` is not its type, or it is being written.
+    /// No gradient has arrived in this step, `A` is not its type, or it is being
+    /// written.
     pub fn grad<A: Real>(&self) -> Result<Read<A>> {
         self.check_gradient()?;
         let place = self.place()?;
@@ -103,8 +104,8 @@ impl Param {
     pub fn check_gradient(&self) -> Result<()> {
         if self.0.fresh.load(Ordering::Relaxed) {
             bail!(
-                "{} received no gradient: between it and the loss some operation is not \
-                 one of `ops`, which alone are recorded",
+                "{} received no gradient: between it and the loss some operation is \
+                 not one of `ops`, which alone are recorded",
                 self.name()
             )
         }
@@ -116,7 +117,8 @@ impl Param {
     /// They are being written.
     pub fn to_tensor(&self) -> Result<Tensor> {
         with_float!(self.dtype()?, T => {
-            Tensor::from_slice(&self.values::<T>()?, &self.shard().shape[..], &Device::Cpu)
+            let shape = &self.shard().shape[..];
+            Tensor::from_slice(&self.values::<T>()?, shape, &Device::Cpu)
         })
     }
     /// A copy of its main gradient.
@@ -126,7 +128,8 @@ impl Param {
     pub fn grad_tensor(&self) -> Result<Tensor> {
         with_float!(self.place()?.grads.dtype(), T => {
             type A = <T as Element>::Acc;
-            Tensor::from_slice(&self.grad::<A>()?, &self.shard().shape[..], &Device::Cpu)
+            let shape = &self.shard().shape[..];
+            Tensor::from_slice(&self.grad::<A>()?, shape, &Device::Cpu)
         })
     }
 }
@@ -143,8 +146,8 @@ pub fn values<T: Element>(params: &[Param]) -> Result<Read<T>> {
 
 /// Adds to the main gradients of parameters that lie side by side in one buffer.
 ///
-/// `add` receives the gradients as one slice, and whether to overwrite it (`true` for the
-/// first gradient of a step) or to add to it.
+/// `add` receives the gradients as one slice, and whether to overwrite it (`true` for
+/// the first gradient of a step) or to add to it.
 ///
 /// # Errors
 /// They do not lie side by side, `A` is not the type of the gradients, or these are in

@@ -1,8 +1,8 @@
 //! Which part of a parameter a rank holds, and what it starts from.
 use std::ops::Range;
 
-/// The slice of one global tensor that this rank holds, as Megatron-LM's `ShardedTensor`
-/// (`megatron/core/dist_checkpointing/mapping.py`) describes it.
+/// The slice of one global tensor that this rank holds, as Megatron-LM's
+/// `ShardedTensor` (`megatron/core/dist_checkpointing/mapping.py`) describes it.
 ///
 /// This description alone drives initialization, the gradient norm, checkpoints and
 /// Hugging Face export.
@@ -16,8 +16,8 @@ pub struct Shard {
     pub offset: Vec<usize>,
     /// The shape of what is held here.
     pub shape: Vec<usize>,
-    /// Which copy this is where several ranks hold the same slice. Copy 0 is the one that
-    /// counts in norms and is written to checkpoints.
+    /// Which copy this is where several ranks hold the same slice. Copy 0 is the one
+    /// that counts in norms and is written to checkpoints.
     pub replica: usize,
 }
 
@@ -90,9 +90,9 @@ pub enum Init {
 impl Init {
     /// The elements `range` of `shard`, in order.
     ///
-    /// Each is a pure function of the seed, the parameter's name and the element's index
-    /// in the whole tensor, so every layout of ranks starts from the same weights and no
-    /// rank ever builds a tensor of which it holds a part.
+    /// Each is a pure function of the seed, the parameter's name and the element's
+    /// index in the whole tensor, so every layout of ranks starts from the same weights
+    /// and no rank ever builds a tensor of which it holds a part.
     pub fn draw(
         self,
         seed: u64,

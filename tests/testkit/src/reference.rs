@@ -64,8 +64,8 @@ impl Reference {
     /// Runs the model of `folder` in `dtype` on the reference's tokens.
     ///
     /// # Errors
-    /// The folder holds no model that we can run, or the reference lacks a tensor, or has
-    /// a gradient of a parameter that our model does not have.
+    /// The folder holds no model that we can run, or the reference lacks a tensor, or
+    /// has a gradient of a parameter that our model does not have.
     pub fn compare(&self, folder: &str, dtype: DType) -> Result<Vec<Comparison>> {
         let batch = batch(self.get("tokens")?)?;
         let model = Model::open(folder, batch.seq_len, dtype)?;

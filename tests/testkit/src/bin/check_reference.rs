@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use testkit::{Reference, Tolerance, worst};
 
 /// Compares the model of each folder (config.json, model.safetensors) with the
-/// reference.safetensors beside it: logits, loss, every gradient, the gradient's norm and
-/// the losses of three steps. tests/fixtures/README.md describes the file, and
+/// reference.safetensors beside it: logits, loss, every gradient, the gradient's norm
+/// and the losses of three steps. tests/fixtures/README.md describes the file, and
 /// tests/fixtures/make_reference.py makes one.
 ///
 /// Errors are norm-wise and relative, ‖ours - theirs‖ / ‖theirs‖ for each tensor; the
-/// worst of each kind is shown. Exits with 0 if all are within their tolerance, 1 if one
-/// is not, 2 if a folder cannot be compared.
+/// worst of each kind is shown. Exits with 0 if all are within their tolerance, 1 if
+/// one is not, 2 if a folder cannot be compared.
 #[derive(Parser)]
 struct Args {
     /// Folders that hold a model and its reference

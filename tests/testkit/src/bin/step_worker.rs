@@ -1,5 +1,5 @@
-//! Training steps on request, to be timed beside PyTorch: `scripts/compare_torch/README.md`
-//! describes the protocol.
+//! Training steps on request, to be timed beside PyTorch:
+//! `scripts/compare_torch/README.md` describes the protocol.
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use ch01_single_gpu::optimizer::{AdamW, Hyper};
@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 use testkit::{Model, batch};
 
-/// Loads DIR (config.json, model.safetensors, batches.safetensors), prints `ready`, then
-/// for each number on standard input makes that many training steps and prints what they
-/// took, as a line of JSON.
+/// Loads DIR (config.json, model.safetensors, batches.safetensors), prints `ready`,
+/// then for each number on standard input makes that many training steps and prints
+/// what they took, as a line of JSON.
 #[derive(Parser)]
 struct Args {
     /// A folder made by scripts/compare_torch/make_inputs.py

@@ -1,0 +1,162 @@
+//! What may not depend on how a step is computed.
+use crate::common::{self, SEQ_LEN, build, distance, numbers, tiny, train, values};
+use candle_core::{D, DType, Tensor};
+use ch01_single_gpu::Config;
+use ch01_single_gpu::config::Precision;
+use corpus::{Batch, Corpus, IGNORE, Tokenizer};
+use hub::Family;
+use std::path::Path;
+
+/// The training rows a run with `config` sees.
+fn rows(config: &Config, first: u64, rows: usize) -> Batch {
+    let options = corpus::Options {
+        files: config.data.clone(),
+        seq_len: config.seq_len,
+        seed: config.seed,
+        isolate_documents: config.isolate_documents,
+        quiet: true,
+        ..corpus::Options::default()
+    };
+    let corpus = Corpus::open(&options, &Tokenizer::Bytes).unwrap();
+    corpus.train.batch(first, rows).unwrap()
+}
+
+/// Runs 1×8 and some other division of it into micro-batches; every loss, norm and final
+/// weight agrees within `bound`, relative to its size (of a tensor: its norm).
+fn micro_batches_agree(base: &Config, bound: f64) {
+    let whole = train(base);
+    for micro_batch in [4, 2, 1] {
+        let parts = train(&Config { micro_batch, ..base.clone() });
+        assert_eq!(parts.steps.len(), whole.steps.len());
+        for (part, want) in parts.steps.iter().zip(&whole.steps) {
+            assert_eq!(part.tokens, want.tokens);
+            let loss = (part.loss / want.loss - 1.0).abs();
+            let norm = (part.grad_norm / want.grad_norm - 1.0).abs();
+            let at = format!("micro-batch {micro_batch}, step {}", want.step);
+            assert!(loss <= bound, "{at}: loss {} {}", part.loss, want.loss);
+            assert!(norm <= bound, "{at}: norm {} {}", part.grad_norm, want.grad_norm);
+        }
+        let both = values(&parts.params).into_iter().zip(values(&whole.params));
+        for ((name, part), (_, want)) in both {
+            let off = distance(&part, &want);
+            assert!(
+                off <= bound,
+                "micro-batch {micro_batch}: {name} is off by {off:e}"
+            );
+        }
+    }
+}
+
+#[test]
+fn micro_batches_change_nothing_in_fp64() {
+    let model = common::folder(&tiny(Family::Llama));
+    let data = common::uneven_text(model.path());
+    let config = common::quick(model.path(), &data);
+    // Worth something only if rows have different numbers of targets.
+    let batch = rows(&config, 0, 8);
+    let count = |row: &[u32]| row.iter().filter(|&&t| t != IGNORE).count();
+    let counts: Vec<usize> = batch.targets.chunks(SEQ_LEN).map(count).collect();
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(*least > 0 && *most >= least + 6, "{counts:?}");
+
+    micro_batches_agree(&config, 1e-12);
+}
+
+/// In fp32 a gradient is off by δ ≈ 2⁻²⁰ of its typical size (some tens of additions in
+/// another order, each off by 2⁻²⁴). Adam divides by that size: elements with gradients
+/// larger than δ move by δ · lr, and the share δ of them that is smaller moves anywhere,
+/// by up to lr. Together √(2δ) · lr per step, norm-wise; against weights of 0.02 and four
+/// steps of 2e-5 that is 1.4e-3 · 4 · 2e-5 / 0.02 = 5.5e-6. Losses and norms are off by δ
+/// and by what such weights make of it.
+#[test]
+fn micro_batches_change_rounding_only_in_fp32() {
+    let model = common::folder(&tiny(Family::Llama));
+    let data = common::uneven_text(model.path());
+    let base = Config {
+        precision: Precision::Fp32,
+        lr: Some(2e-5),
+        ..common::quick(model.path(), &data)
+    };
+    micro_batches_agree(&base, 1e-5);
+}
+
+#[test]
+fn the_loss_is_a_mean_over_tokens() {
+    let model = common::folder(&tiny(Family::Llama));
+    let data = common::uneven_text(model.path());
+    let config =
+        Config { steps: 1, micro_batch: 2, ..common::quick(model.path(), &data) };
+    let batch = rows(&config, 0, 8);
+    let (transformer, params) = build(&tiny(Family::Llama), 0, DType::F64).unwrap();
+    let files = hub::Folder::open(&config.model).unwrap().weights().unwrap();
+    ch01_single_gpu::weights::load(&params, &files).unwrap();
+
+    let logits = transformer.logits(&batch).unwrap().flatten(0, 1).unwrap();
+    let shifted =
+        logits.broadcast_sub(&logits.max_keepdim(D::Minus1).unwrap()).unwrap();
+    let sums = shifted.exp().unwrap().sum_keepdim(D::Minus1).unwrap();
+    let log_probabilities = shifted.broadcast_sub(&sums.log().unwrap()).unwrap();
+    let counted = |&(_, target): &(usize, u32)| target != IGNORE;
+    let targets = batch.targets.iter().copied().enumerate().filter(counted);
+    let (at, targets): (Vec<u32>, Vec<u32>) =
+        targets.map(|(i, target)| (i as u32, target)).unzip();
+    let (count, device) = (at.len(), candle_core::Device::Cpu);
+    let at = Tensor::from_vec(at, count, &device).unwrap();
+    let targets = Tensor::from_vec(targets, (count, 1), &device).unwrap();
+    let chosen = log_probabilities.index_select(&at, 0).unwrap();
+    let chosen = numbers(&chosen.gather(&targets, 1).unwrap());
+    let want = -chosen.iter().sum::<f64>() / count as f64;
+
+    let step = &train(&config).steps[0];
+    assert_eq!(step.tokens, count as u64);
+    assert!((step.loss / want - 1.0).abs() <= 1e-12, "{} {want}", step.loss);
+}
+
+#[test]
+fn a_seed_decides_everything_and_threads_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Config {
+        precision: Precision::Fp32,
+        steps: 2,
+        seq_len: 64,
+        micro_batch: 4,
+        lr: None,
+        ..common::quick(Path::new("nano"), &common::uneven_text(folder.path()))
+    };
+    let curve = |config: &Config| {
+        let outcome = train(config);
+        let bits =
+            |step: &runlog::Step| (step.loss.to_bits(), step.grad_norm.to_bits());
+        let steps: Vec<_> = outcome.steps.iter().map(bits).collect();
+        (steps, values(&outcome.params))
+    };
+    let first = curve(&base);
+    assert!(first == curve(&base), "the same seed gave another run");
+    let threads = Config { threads: 2, workers: 2, ..base.clone() };
+    assert!(first == curve(&threads), "two threads gave another run");
+    let other = curve(&Config { seed: 2, ..base });
+    assert!(
+        first.0[0] != other.0[0] && first.1 != other.1,
+        "another seed, the same run"
+    );
+}
+
+#[test]
+fn the_loss_falls() {
+    let config = Config {
+        data: vec![],
+        steps: 60,
+        micro_batch: 8,
+        global_batch: 8,
+        seq_len: 64,
+        validation_rows: 100,
+        quiet: true,
+        sample: 0,
+        ..Config::default()
+    };
+    let outcome = train(&config);
+    let loss = |i: usize| outcome.steps[i].loss;
+    assert!(loss(59) < loss(0) - 2.0, "from {} to {}", loss(0), loss(59));
+    let validation = outcome.val_loss.unwrap();
+    assert!((validation - loss(59)).abs() < 0.5, "{validation} {}", loss(59));
+}
