@@ -46,7 +46,10 @@ pub fn run(config: &Config) -> Result<Outcome> {
     let mut builder = ParamBuilder::new(config.seed, dtype);
     let model =
         model::Transformer::new(model_config, config.seq_len, dtype, &mut builder)?;
-    let params = builder.build(threads)?;
+    let params = match &chosen.weights {
+        Some(_) => builder.build_zeros()?,
+        None => builder.build(threads)?,
+    };
     if let Some(files) = &chosen.weights {
         weights::load(&params, files)?;
     }
@@ -205,10 +208,10 @@ fn show_sample(
     model: &model::Transformer,
     tokenizer: &Tokenizer,
 ) -> Result<()> {
-    let prompt = match &config.prompt {
-        Some(text) => tokenizer.encode(text)?,
-        None => vec![tokenizer.end_of_document()],
-    };
+    let mut prompt = tokenizer.encode(config.prompt.as_deref().unwrap_or_default())?;
+    if prompt.is_empty() {
+        prompt.push(tokenizer.end_of_document());
+    }
     let (count, seq_len) = (config.sample, config.seq_len);
     let text =
         evaluate::sample(model, tokenizer, &prompt, count, seq_len, 0.8, config.seed)?;

@@ -4,7 +4,7 @@ use hub::{Dtype, ModelConfig, TensorSpec, Weights};
 use params::{Params, with_float};
 use std::path::Path;
 
-/// Reads every parameter's slice from `files`.
+/// Fills every parameter with its slice of what `files` hold.
 ///
 /// # Errors
 /// A parameter is missing or of another shape.

@@ -110,7 +110,8 @@ pub fn head_loss(
         type A = <T as Element>::Acc;
         read!(xs: [T] = x);
         let chunk = (CHUNK / (vocab * size_of::<A>())).clamp(MIN_ROWS, MAX_ROWS);
-        let chunk = chunk.min(rows.max(1));
+        // As many chunks as that makes, but of the same size.
+        let chunk = rows.div_ceil(rows.div_ceil(chunk).max(1)).max(1);
         let scratch = memory::tag(Family::Scratch);
         let mut logits = uninit::<A>(chunk * vocab);
         drop(scratch);

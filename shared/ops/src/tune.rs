@@ -128,6 +128,10 @@ pub fn pinned() -> Choice {
     *lock(&PINNED)
 }
 
+/// A plan that took so many times as long as the fastest is not tried again: a trial of
+/// a large product with the wrong instructions costs more than noise could hide.
+const HOPELESS: f64 = 1.3;
+
 /// What plans are compared for.
 ///
 /// What is pinned belongs to it: with other instructions, other plans are best.
@@ -201,9 +205,16 @@ fn next(
     if let Some(best) = trials.best {
         return Some((trials.plans[best].0, None));
     }
-    let trial = trials.calls % trials.plans.len();
-    trials.calls += 1;
-    Some((trials.plans[trial].0, Some(trial)))
+    let fastest = trials.plans.iter().map(|(_, time)| *time).min()?;
+    loop {
+        // The fastest itself is never passed over, so this ends.
+        let trial = trials.calls % trials.plans.len();
+        trials.calls += 1;
+        let (plan, time) = trials.plans[trial];
+        if time == Duration::MAX || time <= fastest.mul_f64(HOPELESS) {
+            return Some((plan, Some(trial)));
+        }
+    }
 }
 
 /// What was picked so far, one line for each shape: sizes, types, layouts, threads, the
@@ -293,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_take_turns_and_the_fastest_stays() {
+    fn each_plan_is_tried_and_the_fastest_stays() {
         let plan = |pack_a| Plan {
             isa: Isa::Portable,
             pack_a,
@@ -314,14 +325,14 @@ mod tests {
                 plan(false),
                 || vec![plan(false), plan(true)],
                 |plan| {
-                    let time = if plan.pack_a { 1 } else { 20 };
+                    let time = if plan.pack_a { 1 } else { 40 };
                     std::thread::sleep(Duration::from_millis(time));
                     ran.push(plan.pack_a);
                 },
             );
         }
-        assert_eq!(ran[..2 * ROUNDS], [false, true].repeat(ROUNDS));
-        assert_eq!(ran[2 * ROUNDS..], [true; 5]);
+        assert_eq!(ran[..2], [false, true]);
+        assert!(ran[2..].iter().all(|fast| *fast), "a hopeless plan was tried again");
         let report = report();
         let line = report.lines().find(|line| line.contains("77 threads")).unwrap();
         assert!(line.contains("portable, A copied, rows shared"), "{line}");

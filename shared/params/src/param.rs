@@ -220,6 +220,18 @@ impl ParamBuilder {
     /// # Errors
     /// The type is no float type, or two parameters share a name.
     pub fn build(self, threads: usize) -> Result<Params> {
+        let (seed, dtype) = (self.seed, self.dtype);
+        let params = self.build_zeros()?;
+        for param in params.iter() {
+            with_float!(dtype, T => param.fill::<T>(seed, threads))?;
+        }
+        Ok(params)
+    }
+    /// Allocates the buffers, for values that come from elsewhere.
+    ///
+    /// # Errors
+    /// The type is no float type, or two parameters share a name.
+    pub fn build_zeros(self) -> Result<Params> {
         let mut names = std::collections::HashSet::new();
         for param in self.flats.iter().flatten() {
             if !names.insert(param.name().to_string()) {
@@ -238,7 +250,6 @@ impl ParamBuilder {
                 start = range.end;
                 let (values, grads) = (values.clone(), grads.clone());
                 let _ = param.0.place.set(Place { values, grads, range });
-                with_float!(self.dtype, T => param.fill::<T>(self.seed, threads))?;
             }
             Ok(Flat { values, grads, params })
         });

@@ -34,7 +34,7 @@ impl Model {
         let config = folder.config()?;
         let mut builder = ParamBuilder::new(0, dtype);
         let transformer = Transformer::new(&config, seq_len, dtype, &mut builder)?;
-        let params = builder.build(1)?;
+        let params = builder.build_zeros()?;
         weights::load(&params, &folder.weights()?)?;
         Ok(Model { config, transformer, params })
     }
