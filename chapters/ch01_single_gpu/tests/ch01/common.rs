@@ -48,9 +48,9 @@ pub fn folder(config: &ModelConfig) -> TempDir {
 /// Documents of very different lengths, so that rows end different numbers of them.
 pub fn uneven_text(folder: &Path) -> PathBuf {
     let mut text = String::new();
-    for i in 0..200_usize {
+    for i in 0..600_usize {
         // Whole stretches of long documents, then of documents of a letter or two.
-        let length = if i / 20 % 2 == 0 { 30 + i * 7 % 40 } else { 1 + i % 2 };
+        let length = if i % 100 < 10 { 30 + i * 7 % 40 } else { 1 + i % 2 };
         let letter = |j: usize| char::from(b'a' + ((i * j + j / 3) % 26) as u8);
         let document: String = (0..length).map(letter).collect();
         text += &format!("{{\"text\": \"{document}\"}}\n");

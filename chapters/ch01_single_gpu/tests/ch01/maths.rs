@@ -21,7 +21,7 @@ fn rows(config: &Config, first: u64, rows: usize) -> Batch {
     corpus.train.batch(first, rows).unwrap()
 }
 
-/// Runs 1×8 and some other division of it into micro-batches; every loss, norm and final
+/// Runs 1×8 and every division of it into micro-batches; every loss, norm and final
 /// weight agrees within `bound`, relative to its size (of a tensor: its norm).
 fn micro_batches_agree(base: &Config, bound: f64) {
     let whole = train(base);
@@ -62,12 +62,12 @@ fn micro_batches_change_nothing_in_fp64() {
     micro_batches_agree(&config, 1e-12);
 }
 
-/// In fp32 a gradient is off by δ ≈ 2⁻²⁰ of its typical size (some tens of additions in
-/// another order, each off by 2⁻²⁴). Adam divides by that size: elements with gradients
-/// larger than δ move by δ · lr, and the share δ of them that is smaller moves anywhere,
-/// by up to lr. Together √(2δ) · lr per step, norm-wise; against weights of 0.02 and four
-/// steps of 2e-5 that is 1.4e-3 · 4 · 2e-5 / 0.02 = 5.5e-6. Losses and norms are off by δ
-/// and by what such weights make of it.
+/// In fp32 a gradient is off by δ ≈ 2⁻²⁰ of its typical size (some tens of additions
+/// in another order, each off by 2⁻²⁴). Adam divides by that size: elements with
+/// gradients larger than δ move by δ · lr, and the share δ of them that is smaller moves
+/// anywhere, by up to lr. Together √(2δ) · lr per step, norm-wise; against weights of
+/// 0.02 and four steps of 2e-5 that is 1.4e-3 · 4 · 2e-5 / 0.02 = 5.5e-6. Losses and
+/// norms are off by δ and by what such weights make of it.
 #[test]
 fn micro_batches_change_rounding_only_in_fp32() {
     let model = common::folder(&tiny(Family::Llama));
