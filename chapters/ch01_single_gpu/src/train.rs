@@ -9,10 +9,14 @@ use params::Params;
 use runlog::{Interrupt, RunLog, Step};
 use std::time::Instant;
 
+/// What to know about a step that cannot be made.
+const DIVERGED: &str = "no parameter was changed by this step. A lower --lr or a \
+                        longer --warmup usually helps";
+
 /// Trains for `config.steps` steps, or until the user interrupts; what each reported.
 ///
 /// # Errors
-/// A loss that is not finite: nothing was changed by that step.
+/// A loss or a gradient that is not finite: nothing was changed by that step.
 pub fn train(
     config: &Config,
     highest_lr: f64,
@@ -43,11 +47,14 @@ pub fn train(
             loss += part.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             ensure!(
                 loss.is_finite(),
-                "step {step}, micro-batch {i}: the loss is {loss}; no parameter was \
-                 changed by this step. A lower --lr or a longer --warmup usually helps"
+                "step {step}, micro-batch {i}: the loss is {loss}; {DIVERGED}"
             );
         }
         let grad_norm = optimizer.grad_norm(params)?;
+        ensure!(
+            grad_norm.is_finite(),
+            "step {step}: the gradient's norm is {grad_norm}; {DIVERGED}"
+        );
         let lr = config.lr_at(step, highest_lr);
         let hyper = Hyper {
             lr,
