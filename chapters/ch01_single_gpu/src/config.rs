@@ -9,7 +9,7 @@ use std::path::PathBuf;
 ///
 /// Without any flag: the preset `nano` on the stories in data/, for about a minute.
 #[derive(Parser, Clone, Debug)]
-#[command(version)]
+#[command(version, allow_negative_numbers = true)]
 pub struct Config {
     /// A preset (nano, tiny, small, 125m, 350m, 1.3b), a folder in Hugging Face's form,
     /// or a hub id such as Qwen/Qwen3-0.6B. A folder or id brings its weights
@@ -150,9 +150,24 @@ impl Config {
         ] {
             ensure!(
                 value > 0,
-                "{flag} is 0, which leaves nothing to train: at least 1"
+                "{flag} is 0, which leaves nothing to train: expected at least 1"
             );
         }
+        for (flag, threads) in
+            [("--threads", self.threads), ("--workers", self.workers)]
+        {
+            ensure!(
+                threads <= 1024,
+                "{flag} is {threads}: expected at most 1024, or 0 for one per core"
+            );
+        }
+        ensure!(
+            self.global_batch.saturating_mul(self.seq_len) <= 1 << 32,
+            "--global-batch {} rows of --seq-len {} tokens are too much for a step: \
+             expected at most 2^32 tokens",
+            self.global_batch,
+            self.seq_len
+        );
         ensure!(
             self.global_batch.is_multiple_of(self.micro_batch),
             "--global-batch {} is not a multiple of --micro-batch {}: {} would be",
