@@ -29,7 +29,8 @@ impl Writer {
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             fs::create_dir_all(folder)
                 .with_context(|| {
-                    format!("cannot make the folder `{}`", folder.display())
+                    let folder = folder.display();
+                    format!("cannot make its folder `{folder}`; choose another place")
                 })
                 .with_context(cannot)?;
         }
