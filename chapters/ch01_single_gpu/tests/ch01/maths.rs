@@ -1,25 +1,11 @@
 //! What may not depend on how a step is computed.
 use crate::common::{self, SEQ_LEN, build, distance, numbers, tiny, train, values};
-use candle_core::{D, DType, Tensor};
-use ch01_single_gpu::Config;
+use candle_core::{D, DType};
 use ch01_single_gpu::config::Precision;
+use ch01_single_gpu::{Config, model::Transformer, weights};
 use corpus::{Batch, Corpus, IGNORE, Tokenizer};
 use hub::Family;
 use std::path::Path;
-
-/// The training rows a run with `config` sees.
-fn rows(config: &Config, first: u64, rows: usize) -> Batch {
-    let options = corpus::Options {
-        files: config.data.clone(),
-        seq_len: config.seq_len,
-        seed: config.seed,
-        isolate_documents: config.isolate_documents,
-        quiet: true,
-        ..corpus::Options::default()
-    };
-    let corpus = Corpus::open(&options, &Tokenizer::Bytes).unwrap();
-    corpus.train.batch(first, rows).unwrap()
-}
 
 /// Runs 1×8 and every division of it into micro-batches; every loss, norm and final
 /// weight agrees within `bound`, relative to its size (of a tensor: its norm).
@@ -53,7 +39,7 @@ fn micro_batches_change_nothing_in_fp64() {
     let data = common::uneven_text(model.path());
     let config = common::quick(model.path(), &data);
     // Worth something only if rows have different numbers of targets.
-    let batch = rows(&config, 0, 8);
+    let batch = corpus(&config).train.batch(0, 8).unwrap();
     let count = |row: &[u32]| row.iter().filter(|&&t| t != IGNORE).count();
     let counts: Vec<usize> = batch.targets.chunks(SEQ_LEN).map(count).collect();
     let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
@@ -62,12 +48,13 @@ fn micro_batches_change_nothing_in_fp64() {
     micro_batches_agree(&config, 1e-12);
 }
 
-/// In fp32 a gradient is off by δ ≈ 2⁻²⁰ of its typical size (some tens of additions
-/// in another order, each off by 2⁻²⁴). Adam divides by that size: elements with
-/// gradients larger than δ move by δ · lr, and the share δ of them that is smaller moves
-/// anywhere, by up to lr. Together √(2δ) · lr per step, norm-wise; against weights of
-/// 0.02 and four steps of 2e-5 that is 1.4e-3 · 4 · 2e-5 / 0.02 = 5.5e-6. Losses and
-/// norms are off by δ and by what such weights make of it.
+/// In fp32 a gradient is off by δ ≈ 2⁻²⁰ of its typical size (some tens of
+/// additions in another order, each off by 2⁻²⁴). Adam divides by that size:
+/// elements with gradients larger than δ move by δ · lr, and the share δ of them
+/// that is smaller moves anywhere, by up to lr. Together √(2δ) · lr per step, norm-
+/// wise; against weights of 0.02 and four steps of 2e-5 that is 1.4e-3 · 4 · 2e-5 /
+/// 0.02 = 5.5e-6. Losses and norms are off by δ and by what such weights make of
+/// it.
 #[test]
 fn micro_batches_change_rounding_only_in_fp32() {
     let model = common::folder(&tiny(Family::Llama));
@@ -80,36 +67,88 @@ fn micro_batches_change_rounding_only_in_fp32() {
     micro_batches_agree(&base, 1e-5);
 }
 
-#[test]
-fn the_loss_is_a_mean_over_tokens() {
-    let model = common::folder(&tiny(Family::Llama));
-    let data = common::uneven_text(model.path());
-    let config =
-        Config { steps: 1, micro_batch: 2, ..common::quick(model.path(), &data) };
-    let batch = rows(&config, 0, 8);
-    let (transformer, params) = build(&tiny(Family::Llama), 0, DType::F64).unwrap();
-    let files = hub::Folder::open(&config.model).unwrap().weights().unwrap();
-    ch01_single_gpu::weights::load(&params, &files).unwrap();
+/// What a run with `config` reads, and starts from.
+fn corpus(config: &Config) -> Corpus {
+    let options = corpus::Options {
+        files: config.data.clone(),
+        seq_len: config.seq_len,
+        seed: config.seed,
+        isolate_documents: config.isolate_documents,
+        quiet: true,
+        ..corpus::Options::default()
+    };
+    Corpus::open(&options, &Tokenizer::Bytes).unwrap()
+}
 
-    let logits = transformer.logits(&batch).unwrap().flatten(0, 1).unwrap();
-    let shifted =
-        logits.broadcast_sub(&logits.max_keepdim(D::Minus1).unwrap()).unwrap();
+fn loaded(config: &Config) -> Transformer {
+    let (model, params) = build(&tiny(Family::Llama), 0, DType::F64).unwrap();
+    let files = hub::Folder::open(&config.model).unwrap().weights().unwrap();
+    weights::load(&params, &files).unwrap();
+    model
+}
+
+/// The negative log-likelihood of each target that counts, from the logits, by candle.
+fn plain_losses(model: &Transformer, batch: &Batch) -> Vec<f64> {
+    let logits = model.logits(batch).unwrap().flatten(0, 1).unwrap();
+    let highest = logits.max_keepdim(D::Minus1).unwrap();
+    let shifted = logits.broadcast_sub(&highest).unwrap();
     let sums = shifted.exp().unwrap().sum_keepdim(D::Minus1).unwrap();
     let log_probabilities = shifted.broadcast_sub(&sums.log().unwrap()).unwrap();
-    let counted = |&(_, target): &(usize, u32)| target != IGNORE;
-    let targets = batch.targets.iter().copied().enumerate().filter(counted);
-    let (at, targets): (Vec<u32>, Vec<u32>) =
-        targets.map(|(i, target)| (i as u32, target)).unzip();
-    let (count, device) = (at.len(), candle_core::Device::Cpu);
-    let at = Tensor::from_vec(at, count, &device).unwrap();
-    let targets = Tensor::from_vec(targets, (count, 1), &device).unwrap();
-    let chosen = log_probabilities.index_select(&at, 0).unwrap();
-    let chosen = numbers(&chosen.gather(&targets, 1).unwrap());
-    let want = -chosen.iter().sum::<f64>() / count as f64;
+    let rows = log_probabilities.to_vec2::<f64>().unwrap();
+    let targets = batch.targets.iter().zip(rows);
+    let counted = targets.filter(|&(&target, _)| target != IGNORE);
+    counted.map(|(&target, row)| -row[target as usize]).collect()
+}
 
-    let step = &train(&config).steps[0];
-    assert_eq!(step.tokens, count as u64);
-    assert!((step.loss / want - 1.0).abs() <= 1e-12, "{} {want}", step.loss);
+fn mean(losses: &[f64]) -> f64 {
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+#[test]
+fn losses_are_means_over_tokens() {
+    let folder = common::folder(&tiny(Family::Llama));
+    let data = common::uneven_text(folder.path());
+    // Nothing moves, so that both losses are of the weights in the folder.
+    let base = Config {
+        steps: 1,
+        lr: Some(0.0),
+        micro_batch: 2,
+        validation_rows: 7,
+        ..common::quick(folder.path(), &data)
+    };
+    let (model, corpus) = (loaded(&base), corpus(&base));
+    let training = plain_losses(&model, &corpus.train.batch(0, 8).unwrap());
+    let validation = plain_losses(&model, &corpus.validation.batch(0, 7).unwrap());
+    for (micro_batch, global_batch) in [(2, 8), (1, 8), (8, 8), (4, 8)] {
+        let config = Config { micro_batch, global_batch, ..base.clone() };
+        let outcome = train(&config);
+        let step = &outcome.steps[0];
+        assert_eq!(step.tokens, training.len() as u64);
+        let off = (step.loss / mean(&training) - 1.0).abs();
+        assert!(off <= 1e-12, "{} {}", step.loss, mean(&training));
+        let (got, want) = (outcome.val_loss.unwrap(), mean(&validation));
+        assert!((got / want - 1.0).abs() <= 1e-12, "validation: {got} {want}");
+    }
+}
+
+#[test]
+fn isolated_documents_do_not_see_each_other() {
+    let folder = common::folder(&tiny(Family::Llama));
+    let data = common::uneven_text(folder.path());
+    let config = common::quick(folder.path(), &data);
+    let (model, corpus) = (loaded(&config), corpus(&config));
+    let row = (0..50).map(|row| corpus.train.batch(row, 1).unwrap()).find(|batch| {
+        let start = batch.document_starts.as_ref().unwrap()[SEQ_LEN - 1];
+        (3..SEQ_LEN as u32 - 3).contains(&start)
+    });
+    let row = row.unwrap();
+    let start = row.document_starts.as_ref().unwrap()[SEQ_LEN - 1] as usize;
+    let mut other = row.clone();
+    other.tokens[..start].iter_mut().for_each(|token| *token = (*token + 1) % 256);
+    let logits = |batch: &Batch| numbers(&model.logits(batch).unwrap());
+    let (row, other) = (logits(&row), logits(&other));
+    assert!(row[start * 256..] == other[start * 256..], "a document sees another");
+    assert!(row[..start * 256] != other[..start * 256]);
 }
 
 #[test]
