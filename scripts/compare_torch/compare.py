@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-OURS = "cargo run --release -q -p testkit --bin step_worker --"
+OURS = "cargo run -q -p testkit --bin step_worker --"
 TORCH = f"{shlex.quote(sys.executable)} {HERE.relative_to(ROOT) / 'torch_worker.py'}"
 WARM_UP = 5
 
