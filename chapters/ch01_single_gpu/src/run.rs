@@ -86,7 +86,8 @@ pub fn run(config: &Config) -> Result<Outcome> {
         memory: vec![memory::account(0)],
         interrupted,
     })?;
-    if !interrupted && !config.quiet && config.sample > 0 {
+    // Random tokens teach nothing that could be read.
+    if !interrupted && !config.quiet && !chosen.random && config.sample > 0 {
         show_sample(config, &model, tokenizer)?;
     }
     Ok(Outcome { steps, val_loss, params, interrupted })
