@@ -42,7 +42,7 @@ impl AdamW {
         let mut squares = 0.0;
         for param in params.iter().filter(|param| param.shard().counts()) {
             squares += with_float!(param.dtype()?, T => {
-                Result::Ok(ops::sum_of_squares(&*param.grad::<<T as Element>::Acc>()?))
+                Result::Ok(ops::sum_of_squares(&param.grad::<<T as Element>::Acc>()?))
             })?;
         }
         Ok(squares.sqrt())

@@ -136,7 +136,9 @@ fn choose(config: &Config) -> Result<Chosen> {
         Some(folder) => (folder.config()?, Some(folder.weights()?)),
         None => (config::preset(&config.model, tokens, end).context("a preset")?, None),
     };
-    config::check_vocabulary(&model, tokens)?;
+    if !random {
+        config::check_vocabulary(&model, tokens)?;
+    }
     let data = match config.data.is_empty() {
         true => vec![shipped("stories.jsonl")],
         false => config.data.clone(),

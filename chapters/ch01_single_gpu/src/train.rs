@@ -41,7 +41,7 @@ pub fn train(
         params.begin_step()?;
         let mut loss = 0.0;
         for (i, batch) in batches.iter().enumerate() {
-            let scale = 1.0 / tokens as f64;
+            let scale = 1.0 / tokens.max(1) as f64;
             let (part, tape) = ops::record(|| model.loss(batch, scale))?;
             tape.backward(&part)?;
             loss += part.to_dtype(DType::F64)?.to_scalar::<f64>()?;
