@@ -6,6 +6,7 @@ use corpus::{Corpus, Tokenizer};
 use hub::{Folder, ModelConfig, Weights};
 use params::{ParamBuilder, Params};
 use runlog::{Interrupt, Last, RunLog, Step};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -218,6 +219,6 @@ fn show_sample(
     let (count, seq_len) = (config.sample, config.seq_len);
     let text =
         evaluate::sample(model, tokenizer, &prompt, count, seq_len, 0.8, config.seed)?;
-    println!("\n{}{text}", config.prompt.as_deref().unwrap_or_default());
-    Ok(())
+    let prompt = config.prompt.as_deref().unwrap_or_default();
+    writeln!(std::io::stdout(), "\n{prompt}{text}").context("cannot show the sample")
 }
