@@ -335,6 +335,23 @@ fn it_says_in_which_micro_batch() {
     assert!(text.contains("error: step 1, micro-batch 0: the loss is NaN"), "{text}");
 }
 
+/// A sample that nobody can read is no reason to panic, nor to lose the run.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_sample_that_cannot_be_shown_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("text.txt"), "The cat sat on the mat.\n".repeat(40)).unwrap();
+    let flags = QUICK.map(|f| if f == "random" { "text.txt" } else { f });
+    let mut program = program(at, &[&flags[..], &["--save", "out"]].concat());
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = program.stdout(full).output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("error: cannot show the sample: No space left"), "{text}");
+    assert!(at.join("out/model.safetensors").exists());
+}
+
 #[test]
 fn what_should_work_does() {
     let folder = tempfile::tempdir().unwrap();
