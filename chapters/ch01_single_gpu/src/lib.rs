@@ -4,7 +4,8 @@
 //! ([`attention`]) and what each thinks for itself ([`mlp`]), one layer of both
 //! ([`block`]), the decoder ([`model`]); how its weights move ([`optimizer`]), the loop
 //! ([`train`]), what it learnt ([`evaluate`]); and around it what a run can be told
-//! ([`config`]), files ([`weights`]) and the program that puts it together ([`run`]).
+//! ([`config`]), files ([`weights`]) and the program that puts it all together
+//! ([`mod@run`]).
 //!
 //! The operations themselves, with their derivatives, are in the crate `ops`; where
 //! parameters and gradients lie in memory, in `params`.

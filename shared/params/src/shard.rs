@@ -165,7 +165,7 @@ mod tests {
             [(1, 0., 1.), (2, 1., 2.), (3, 0., 15.), (4, 3., 96.)]
         {
             let error = (moment(p) - want).abs();
-            assert!(error < 5.0 * (variance / n as f64).sqrt(), "moment {p}: {error}");
+            assert!(error < 5.0 * (variance / n).sqrt(), "moment {p}: {error}");
         }
         let pairs = x.windows(2).map(|w| w[0] * w[1]).sum::<f64>() / n;
         assert!(pairs.abs() < 5.0 / n.sqrt(), "neighbours correlate: {pairs}");
