@@ -1,6 +1,6 @@
 //! Matrix products.
 //!
-//! [`gemm`] multiplies matrices of any of the four storage types, with any strides,
+//! [`fn@gemm`] multiplies matrices of any of the four storage types, with any strides,
 //! summing in `f32` (`f64` for `f64`). It is built like BLIS (Van Zee and van de Geijn,
 //! *BLIS: A Framework for Rapidly Instantiating BLAS Functionality*, 2015):
 //!
