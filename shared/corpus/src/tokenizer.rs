@@ -165,15 +165,29 @@ impl Tokenizer {
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, where
-    /// transformers' `AutoTokenizer` finds them; nothing for bytes.
+    /// transformers' `AutoTokenizer` finds them. Bytes need no file; those of another
+    /// tokenizer are removed, since they would not fit the model beside them.
     ///
     /// # Errors
     /// If the folder cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let Tokenizer::HuggingFace(inner) = self else { return Ok(()) };
+        let Tokenizer::HuggingFace(inner) = self else {
+            for name in ["tokenizer.json", "tokenizer_config.json"] {
+                let path = folder.join(name);
+                if path.exists() {
+                    fs::remove_file(&path).with_context(|| {
+                        format!("cannot remove the old `{}`", path.display())
+                    })?;
+                }
+            }
+            return Ok(());
+        };
         let write = |name: &str, content: &str| {
             let path = folder.join(name);
-            fs::write(&path, content).with_context(|| {
+            // Whole under another name first: an older file is replaced or stays.
+            let partial = folder.join(format!("{name}.partial"));
+            let written = fs::write(&partial, content);
+            written.and_then(|()| fs::rename(&partial, &path)).with_context(|| {
                 format!(
                     "cannot write `{}`; check permissions and space",
                     path.display()

@@ -1,6 +1,6 @@
 //! The optimizer's pass over memory, and the norm it clips by.
-use crate::kernel::{GRAIN, Shared, simd, sum_over};
-use crate::threads;
+use crate::kernel::{GRAIN, simd, sum_over};
+use crate::threads::{self, Disjoint};
 use params::Real;
 
 /// What one step of AdamW does to each element.
@@ -37,11 +37,15 @@ pub fn adamw<A: Real>(
 ) {
     let n = values.len();
     assert!(grads.len() == n && first.len() == n && second.len() == n);
-    let [values, first, second] = [values, first, second].map(Shared::new);
+    let [values, first, second] = [values, first, second].map(Disjoint::new);
     threads::split(n, GRAIN, |part| {
         // SAFETY: `split` hands out each element once.
         let (values, first, second) = unsafe {
-            (values.at(part.clone()), first.at(part.clone()), second.at(part.clone()))
+            (
+                values.part(part.clone()),
+                first.part(part.clone()),
+                second.part(part.clone()),
+            )
         };
         adamw_kernel(hyper, values, &grads[part], first, second)
     })
@@ -79,10 +83,10 @@ const RUN: usize = 4096;
 /// `Σ x²`.
 pub fn sum_of_squares<A: Real>(x: &[A]) -> f64 {
     let mut sums = vec![0.0; x.len().div_ceil(RUN)];
-    let shared = Shared::new(&mut sums);
+    let shared = Disjoint::new(&mut sums);
     threads::split(x.len().div_ceil(RUN), GRAIN / RUN, |runs| {
         // SAFETY: `split` hands out each run once.
-        let sums = unsafe { shared.at(runs.clone()) };
+        let sums = unsafe { shared.part(runs.clone()) };
         let part = &x[runs.start * RUN..x.len().min(runs.end * RUN)];
         squares_kernel(part, sums)
     });

@@ -4,9 +4,9 @@
 //! Forward keeps the logarithm of each row's sum of exponentials, from which backward
 //! recomputes the probabilities (Dao et al. 2022, *FlashAttention*, §3.1).
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
-use crate::kernel::{Shared, max_of, read, simd, sum_over, tensor, uninit};
+use crate::kernel::{max_of, read, simd, sum_over, tensor, uninit};
 use crate::tape::note;
-use crate::threads;
+use crate::threads::{self, Disjoint};
 use candle_core::{Result, Tensor, bail};
 use memory::Family;
 use params::{Element, Real, with_float};
@@ -85,6 +85,9 @@ pub fn attention(
         || !width.is_multiple_of(heads + 2 * kv_heads)
     {
         bail!("attention: {:?} with {heads} and {kv_heads} heads", qkv.shape())
+    }
+    if batch * seq == 0 {
+        bail!("attention: {:?} has no tokens", qkv.shape())
     }
     let dim = width / (heads + 2 * kv_heads);
     let dims = Dims { batch, seq, heads, kv_heads, dim };
@@ -171,7 +174,7 @@ fn forward<T: Element>(
     let Dims { batch, seq, heads, dim, .. } = dims;
     let mut out = uninit::<T>(batch * seq * heads * dim);
     let mut log_sums = uninit::<T::Acc>(batch * heads * seq);
-    let (all_out, all_sums) = (Shared::new(&mut out), Shared::new(&mut log_sums));
+    let (all_out, all_sums) = (Disjoint::new(&mut out), Disjoint::new(&mut log_sums));
     threads::run(batch * heads, |task| {
         let _tag = memory::tag(Family::Scratch);
         let (b, head) = (task / heads, task % heads);
@@ -179,7 +182,7 @@ fn forward<T: Element>(
         let [q, k, v] = gather_qkv(xs, dims, b, head);
         let (mut scores, mut mixed) = (vec![], vec![T::Acc::of(0.0); BLOCK * dim]);
         // SAFETY: each task has a row of its own.
-        let log_sums = unsafe { all_sums.at(task * seq..(task + 1) * seq) };
+        let log_sums = unsafe { all_sums.part(task * seq..(task + 1) * seq) };
         for (rows, keys) in dims.blocks(first_keys) {
             let (n, m) = (rows.len(), keys.len());
             let q = Mat::new(&q[rows.start * dim..], n, dim);
@@ -192,7 +195,7 @@ fn forward<T: Element>(
             for (row, mixed) in rows.zip(mixed.chunks_exact(dim)) {
                 let at = ((b * seq + row) * heads + head) * dim;
                 // SAFETY: each token's head belongs to one task.
-                let out = unsafe { all_out.at(at..at + dim) };
+                let out = unsafe { all_out.part(at..at + dim) };
                 out.iter_mut().zip(mixed).for_each(|(o, m)| *o = T::narrow(*m));
             }
         }
@@ -250,7 +253,7 @@ fn backward<T: Element>(
     let Dims { batch, seq, heads, dim, .. } = dims;
     let mut dx = uninit::<T>(xs.len());
     let mut dkv = uninit::<T::Acc>(batch * heads * 2 * seq * dim);
-    let (all_dx, all_dkv) = (Shared::new(&mut dx), Shared::new(&mut dkv));
+    let (all_dx, all_dkv) = (Disjoint::new(&mut dx), Disjoint::new(&mut dkv));
     threads::run(batch * heads, |task| {
         let _tag = memory::tag(Family::Scratch);
         let (b, head) = (task / heads, task % heads);
@@ -261,7 +264,7 @@ fn backward<T: Element>(
         let d = gather(&dys[row], head * dim, heads * dim, dim);
         let at = task * 2 * seq * dim;
         // SAFETY: each task has a stretch of its own.
-        let dkv = unsafe { all_dkv.at(at..at + 2 * seq * dim) };
+        let dkv = unsafe { all_dkv.part(at..at + 2 * seq * dim) };
         dkv.fill(T::Acc::of(0.0));
         let (dk, dv) = dkv.split_at_mut(seq * dim);
         let (mut p, mut dp, mut dq) =
@@ -292,7 +295,7 @@ fn backward<T: Element>(
             for (row, dq) in rows.zip(dq.chunks_exact(dim)) {
                 let at = (b * seq + row) * dims.width() + head * dim;
                 // SAFETY: each token's head belongs to one task.
-                let dx = unsafe { all_dx.at(at..at + dim) };
+                let dx = unsafe { all_dx.part(at..at + dim) };
                 dx.iter_mut().zip(dq).for_each(|(x, d)| *x = T::narrow(*d * scale));
             }
         }
@@ -306,7 +309,7 @@ fn backward<T: Element>(
 ///
 /// `dkv [batch, heads, 2, seq, dim]`; keys' and values' parts of `dx` belong to no one
 /// else.
-fn add_groups<T: Element>(dkv: &[T::Acc], dx: &Shared<T>, dims: Dims) {
+fn add_groups<T: Element>(dkv: &[T::Acc], dx: &Disjoint<T>, dims: Dims) {
     let Dims { batch, seq, heads, kv_heads, dim } = dims;
     let group = heads / kv_heads;
     threads::split(batch * seq, 16, |tokens| {
@@ -316,7 +319,7 @@ fn add_groups<T: Element>(dkv: &[T::Acc], dx: &Shared<T>, dims: Dims) {
             for (which, start) in starts[1..].iter().enumerate() {
                 let at = token * dims.width() + start;
                 // SAFETY: each token is handed out once.
-                let dx = unsafe { dx.at(at..at + dim) };
+                let dx = unsafe { dx.part(at..at + dim) };
                 for i in 0..dim {
                     let mut sum = T::Acc::of(0.0);
                     for head in kv * group..(kv + 1) * group {

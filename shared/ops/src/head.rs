@@ -1,9 +1,9 @@
 //! The two ends of the model, where the vocabulary is.
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
-use crate::kernel::{Shared, fill_rows, max_of, read, simd, sum_over, tensor, uninit};
+use crate::kernel::{fill_rows, max_of, read, simd, sum_over, tensor, uninit};
 use crate::linear::add_to;
 use crate::tape::{note, recording};
-use crate::threads;
+use crate::threads::{self, Disjoint};
 use candle_core::{D, Result, Shape, Tensor, bail};
 use memory::Family;
 use params::{Element, Param, Real, accumulate, with_float};
@@ -51,13 +51,13 @@ fn scatter(dy: &Tensor, ids: &[u32], table: &Param) -> Result<()> {
             if first {
                 fill_rows(grad, 1, 1 << 16, |_, grad| grad.fill(A::of(0.0)));
             }
-            let grad = Shared::new(grad);
+            let grad = Disjoint::new(grad);
             threads::split(hidden, hidden.div_ceil(threads::count()), |columns| {
                 for (id, dy) in ids.iter().zip(dys.chunks_exact(hidden)) {
                     let row = *id as usize * hidden;
                     // SAFETY: `split` hands out each column once.
                     let grad = unsafe {
-                        grad.at(row + columns.start..row + columns.end)
+                        grad.part(row + columns.start..row + columns.end)
                     };
                     add_to(grad, &dy[columns.clone()]);
                 }
@@ -69,9 +69,11 @@ fn scatter(dy: &Tensor, ids: &[u32], table: &Param) -> Result<()> {
 /// A target that does not count.
 pub const IGNORE: u32 = u32::MAX;
 
-/// Logits held at a time, in bytes: at least [`MIN_ROWS`] rows of the vocabulary.
+/// Bytes of logits held at a time, within [`MIN_ROWS`] and [`MAX_ROWS`] tokens.
 const CHUNK: usize = 16 << 20;
+/// Fewer would make poor matrix products of the largest matrix there is.
 const MIN_ROWS: usize = 64;
+/// More would be all the logits of a small model.
 const MAX_ROWS: usize = 256;
 
 /// The output matrix and the cross-entropy of its logits: `scale` times the sum over
@@ -125,11 +127,11 @@ pub fn head_loss(
             let w = weight.values::<T>()?;
             let w = Mat::new(&w, vocab, hidden);
             gemm(MatMut::new(logits, n, vocab), Store::Set, x, w.t(), On::AllThreads);
-            let losses = Shared::new(&mut losses[start..start + n]);
+            let losses = Disjoint::new(&mut losses[start..start + n]);
             let targets = &targets[start..start + n];
             fill_rows(logits, vocab, 1 << 12, |tokens, logits| {
                 // SAFETY: `fill_rows` hands out each token once.
-                let losses = unsafe { losses.at(tokens.clone()) };
+                let losses = unsafe { losses.part(tokens.clone()) };
                 cross_entropy(logits, &targets[tokens], losses, scale, back)
             });
             if back {

@@ -1,8 +1,7 @@
 //! What kernels are written with: slices of tensors, vector units, disjoint writes.
-use crate::threads;
+use crate::threads::{self, Disjoint};
 use candle_core::{Device, Layout, Result, Shape, Storage, Tensor, bail};
 use params::{Element, Real};
-use std::marker::PhantomData;
 use std::ops::Range;
 
 /// `read!(xs: [T] = x)` binds `xs` to the elements of tensor `x`, in row-major order; a
@@ -59,33 +58,6 @@ pub(crate) fn uninit<T: Element>(n: usize) -> Vec<T> {
     data
 }
 
-/// A slice that several threads write at disjoint places.
-pub(crate) struct Shared<'a, T> {
-    start: *mut T,
-    len: usize,
-    of: PhantomData<&'a mut [T]>,
-}
-// SAFETY: a pointer to floats; `at` leaves it to its callers that places are disjoint.
-unsafe impl<T: Send> Sync for Shared<'_, T> {}
-
-impl<'a, T> Shared<'a, T> {
-    pub fn new(data: &'a mut [T]) -> Shared<'a, T> {
-        Shared { start: data.as_mut_ptr(), len: data.len(), of: PhantomData }
-    }
-    /// The elements `range`.
-    ///
-    /// # Safety
-    /// No other live slice of this object overlaps `range`.
-    #[allow(clippy::mut_from_ref)]
-    pub unsafe fn at(&self, range: Range<usize>) -> &mut [T] {
-        assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: in bounds; not aliased, as the caller promises.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.start.add(range.start), range.len())
-        }
-    }
-}
-
 /// Fills `out`, rows of `width` elements, in parallel: `f(rows, out of these rows)`, in
 /// pieces of at least `grain` elements.
 pub(crate) fn fill_rows<T: Element>(
@@ -95,10 +67,10 @@ pub(crate) fn fill_rows<T: Element>(
     f: impl Fn(Range<usize>, &mut [T]) + Sync,
 ) {
     let rows = out.len() / width.max(1);
-    let out = Shared::new(out);
+    let out = Disjoint::new(out);
     threads::split(rows, grain.div_ceil(width.max(1)), |rows| {
         // SAFETY: `split` hands out each row once.
-        let part = unsafe { out.at(rows.start * width..rows.end * width) };
+        let part = unsafe { out.part(rows.start * width..rows.end * width) };
         f(rows, part)
     })
 }

@@ -1,8 +1,8 @@
 //! Matrices.
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
-use crate::kernel::{Shared, read, simd, tensor, uninit, with_width};
+use crate::kernel::{read, simd, tensor, uninit, with_width};
 use crate::tape::note;
-use crate::threads;
+use crate::threads::{self, Disjoint};
 use candle_core::{D, Result, Tensor, bail};
 use params::{Element, Param, Real, accumulate, values, with_float};
 
@@ -119,10 +119,10 @@ fn bias_gradient(dy: &Tensor, biases: &[Param]) -> Result<()> {
 /// columns, so the order of additions does not depend on their number.
 pub(crate) fn add_rows<T: Element>(x: &[T], width: usize, sum: &mut [T::Acc]) {
     let grain = (1 << 14) / (x.len() / width).max(1) + 16;
-    let sum = Shared::new(sum);
+    let sum = Disjoint::new(sum);
     threads::split(width, grain, |columns| {
         // SAFETY: `split` hands out each column once.
-        let sum = unsafe { sum.at(columns.clone()) };
+        let sum = unsafe { sum.part(columns.clone()) };
         for row in x.chunks_exact(width) {
             add_to(sum, &row[columns.clone()]);
         }

@@ -1,7 +1,7 @@
 //! Root-mean-square normalization (Zhang and Sennrich 2019).
-use crate::kernel::{GRAIN, Shared, read, simd, sum_over, tensor, uninit};
+use crate::kernel::{GRAIN, read, simd, sum_over, tensor, uninit};
 use crate::tape::note;
-use crate::threads;
+use crate::threads::{self, Disjoint};
 use candle_core::{D, Result, Tensor, bail};
 use params::{Element, Param, Real, accumulate, with_float};
 
@@ -63,7 +63,7 @@ fn norm(op: &'static str, x: &Tensor, groups: Vec<Group>, eps: f64) -> Result<Te
     let out = with_float!(x.dtype(), T => {
         read!(xs: [T] = x);
         let mut out = uninit::<T>(xs.len());
-        let shared = Shared::new(&mut out);
+        let shared = Disjoint::new(&mut out);
         let mut start = 0;
         for group in &groups {
             let columns = start..start + group.count * dim;
@@ -74,7 +74,7 @@ fn norm(op: &'static str, x: &Tensor, groups: Vec<Group>, eps: f64) -> Result<Te
                 for row in rows {
                     let at = row * width + columns.start..row * width + columns.end;
                     // SAFETY: each row is handed out once, and groups are disjoint.
-                    let out = unsafe { shared.at(at.clone()) };
+                    let out = unsafe { shared.part(at.clone()) };
                     match &weight {
                         Some(weight) => norm_kernel(&xs[at], weight, out, eps),
                         None => out.copy_from_slice(&xs[at]),
@@ -106,7 +106,7 @@ fn backward(
         read!(xs: [T] = x);
         read!(dys: [T] = dy);
         let mut dx = uninit::<T>(xs.len());
-        let dx_shared = Shared::new(&mut dx);
+        let dx_shared = Disjoint::new(&mut dx);
         let rows = xs.len() / width;
         let parts = rows.div_ceil(ROWS);
         let mut start = 0;
@@ -115,15 +115,15 @@ fn backward(
             start = columns.end;
             let weight = group.weight.as_ref().map(Param::values::<T>).transpose()?;
             let mut dw = vec![A::of(0.0); parts * dim];
-            let dw_shared = Shared::new(&mut dw);
+            let dw_shared = Disjoint::new(&mut dw);
             threads::split(parts, 1, |parts| {
                 for part in parts {
                     // SAFETY: each part, and each row in it, is handed out once.
-                    let dw = unsafe { dw_shared.at(part * dim..part * dim + dim) };
+                    let dw = unsafe { dw_shared.part(part * dim..part * dim + dim) };
                     for row in part * ROWS..rows.min(part * ROWS + ROWS) {
                         let at = row * width + columns.start..row * width + columns.end;
                         // SAFETY: as above; groups are disjoint columns.
-                        let dx = unsafe { dx_shared.at(at.clone()) };
+                        let dx = unsafe { dx_shared.part(at.clone()) };
                         match &weight {
                             Some(weight) => {
                                 let (x, dy) = (&xs[at.clone()], &dys[at]);

@@ -91,16 +91,23 @@ impl FromStr for Choice {
     }
 }
 
-static PINNED: LazyLock<Mutex<Choice>> = LazyLock::new(|| {
-    let choice = match std::env::var("FERROTRON_GEMM") {
-        Ok(name) => name.parse().unwrap_or_else(|e: String| panic!("{e}")),
-        Err(_) => Choice::Auto,
-    };
-    Mutex::new(choice)
-});
+static PINNED: LazyLock<Mutex<Choice>> =
+    LazyLock::new(|| Mutex::new(environment().unwrap_or_else(|e| panic!("{e}"))));
+
+/// What `FERROTRON_GEMM` pins. A program asks at its start, so that a user's mistake is
+/// a message before any work.
+///
+/// # Errors
+/// If it names nothing that this machine can; the error lists what it can.
+pub fn environment() -> Result<Choice, String> {
+    match std::env::var("FERROTRON_GEMM") {
+        Ok(name) => name.parse(),
+        Err(_) => Ok(Choice::Auto),
+    }
+}
 
 static VERBOSE: LazyLock<bool> =
-    LazyLock::new(|| std::env::var("FERROTRON_TUNE").is_ok_and(|v| v == "verbose"));
+    LazyLock::new(|| std::env::var("FERROTRON_TUNE").is_ok_and(|v| !v.is_empty()));
 
 static SHAPES_SEEN: LazyLock<Mutex<HashMap<Shape, Trials>>> =
     LazyLock::new(Default::default);

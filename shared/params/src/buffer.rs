@@ -2,9 +2,10 @@
 use crate::element::Element;
 use candle_core::{DType, Result, bail};
 use memory::Family;
-use std::alloc::{Layout, dealloc, handle_alloc_error};
+use std::alloc::{Layout, dealloc};
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Cache lines, and the widest vectors there are.
@@ -25,6 +26,8 @@ pub struct Buffer {
     dtype: DType,
     len: usize,
     family: Family,
+    /// Whether the memory may be given back between uses.
+    comes_and_goes: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -53,18 +56,25 @@ impl Buffer {
     /// # Errors
     /// `dtype` is not one of f64, f32, bf16 and f16.
     pub fn zeros(dtype: DType, len: usize, family: Family) -> Result<Arc<Buffer>> {
-        let buffer = Buffer::without_memory(dtype, len, family)?;
+        // SAFETY: the memory it gets is zeroed.
+        let buffer = unsafe { Buffer::without_memory(dtype, len, family)? };
         // SAFETY: the layout is not empty.
-        buffer.lock().start =
-            Some(buffer.allocate(|layout| unsafe { std::alloc::alloc_zeroed(layout) }));
+        let start =
+            buffer.allocate(|layout| unsafe { std::alloc::alloc_zeroed(layout) })?;
+        buffer.lock().start = Some(start);
+        buffer.comes_and_goes.store(false, Ordering::Relaxed);
         Ok(buffer)
     }
-    /// As [`Buffer::zeros`], but it takes memory only when it is first written, and
-    /// what it holds until then is not defined.
+    /// As [`Buffer::zeros`], but it takes memory only when it is first written, and is
+    /// not zeroed: that would be one more pass over all gradients in each step.
+    ///
+    /// # Safety
+    /// After this, and after each [`Buffer::release`], no element is read before it was
+    /// written.
     ///
     /// # Errors
     /// `dtype` is not one of f64, f32, bf16 and f16.
-    pub fn without_memory(
+    pub unsafe fn without_memory(
         dtype: DType,
         len: usize,
         family: Family,
@@ -76,13 +86,19 @@ impl Buffer {
         let Ok(layout) = Layout::from_size_align(bytes, ALIGN) else {
             bail!("a buffer of {len} elements is larger than the address space")
         };
-        let state = Mutex::default();
-        Ok(Arc::new(Buffer { layout, dtype, len, family, state }))
+        let (comes_and_goes, state) = (AtomicBool::new(true), Mutex::default());
+        Ok(Arc::new(Buffer { layout, dtype, len, family, comes_and_goes, state }))
     }
-    fn allocate(&self, how: impl FnOnce(Layout) -> *mut u8) -> NonNull<u8> {
+    fn allocate(&self, how: impl FnOnce(Layout) -> *mut u8) -> Result<NonNull<u8>> {
         let _tag = memory::tag(self.family);
-        NonNull::new(how(self.layout))
-            .unwrap_or_else(|| handle_alloc_error(self.layout))
+        match NonNull::new(how(self.layout)) {
+            Some(start) => Ok(start),
+            None => bail!(
+                "no memory for {} bytes of {}: a smaller model or more memory is needed",
+                self.layout.size(),
+                self.family.name()
+            ),
+        }
     }
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
@@ -90,8 +106,14 @@ impl Buffer {
     /// Gives the memory back, and with it what the elements were.
     ///
     /// # Errors
-    /// A range is leased.
+    /// A range is leased, or the buffer was made by [`Buffer::zeros`].
     pub fn release(&self) -> Result<()> {
+        if !self.comes_and_goes.load(Ordering::Relaxed) {
+            bail!("a buffer of {} that keeps its memory", self.family.name())
+        }
+        self.free()
+    }
+    fn free(&self) -> Result<()> {
         let mut state = self.lock();
         if let Some(lease) = state.leases.first() {
             bail!("elements {}..{} are in use: not released", lease.start, lease.end)
@@ -160,10 +182,10 @@ impl Buffer {
         }
         let memory = match state.start {
             Some(memory) => memory,
-            // SAFETY: the layout is not empty. The elements have no defined value until
-            // they are written, but every bit pattern is a float.
+            // SAFETY: the layout is not empty. Nothing is read before it is written, as
+            // whoever asked for a buffer without memory promised.
             None if writes => {
-                self.allocate(|layout| unsafe { std::alloc::alloc(layout) })
+                self.allocate(|layout| unsafe { std::alloc::alloc(layout) })?
             }
             None => bail!("elements {range:?} of a buffer that was released"),
         };
@@ -178,7 +200,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // Every lease holds an `Arc` of the buffer, so none is left.
-        let _ = self.release();
+        let _ = self.free();
     }
 }
 
@@ -280,7 +302,9 @@ mod tests {
     fn released_memory_comes_back_with_the_next_write() {
         memory::set_rank(41);
         let gradients = || memory::account(41)[Family::Gradients].live;
-        let buffer = Buffer::without_memory(DType::F64, 1000, Family::Gradients);
+        // SAFETY: all of it is written before any is read.
+        let buffer =
+            unsafe { Buffer::without_memory(DType::F64, 1000, Family::Gradients) };
         let buffer = buffer.unwrap();
         assert_eq!(gradients(), 0);
         assert!(buffer.read::<f64>(0..1).is_err(), "nothing was written");

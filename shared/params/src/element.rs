@@ -26,8 +26,8 @@ pub trait Real: Element<Acc = Self> + std::ops::Neg<Output = Self> {
     fn sqrt(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
-    /// `e` to the power of `self`; in `f32` within 2 ulp over the whole range and
-    /// written so that loops over it vectorize.
+    /// `e` to the power of `self`; in `f32` within 2 ulp on [-87.3, 88.7], zero below
+    /// -87.33 and infinity above 88.72, written so that loops over it vectorize.
     fn exp(self) -> Self;
 }
 

@@ -243,7 +243,9 @@ impl ParamBuilder {
             let len = params.iter().map(|p| p.shard().elements()).sum();
             let values = Buffer::zeros(self.dtype, len, Family::Parameters)?;
             let acc = if self.dtype == DType::F64 { DType::F64 } else { DType::F32 };
-            let grads = Buffer::without_memory(acc, len, Family::Gradients)?;
+            // SAFETY: `accumulate` has the first gradient of a step overwrite what is
+            // there, and `grad` refuses to read before.
+            let grads = unsafe { Buffer::without_memory(acc, len, Family::Gradients)? };
             let mut start = 0;
             for param in &params {
                 let range = start..start + param.shard().elements();

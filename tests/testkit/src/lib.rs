@@ -5,9 +5,9 @@
 
 mod reference;
 
-pub use reference::{Comparison, Reference, Tolerance, worst};
+pub use reference::{Comparison, Reference, worst};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use ch01_single_gpu::{model::Transformer, weights};
 use corpus::Batch;
@@ -46,6 +46,10 @@ impl Model {
 /// The shape is another, or the tokens are no integers.
 pub fn batch(tokens: &Tensor) -> Result<Batch> {
     let (rows, width) = tokens.dims2()?;
+    ensure!(
+        rows > 0 && width >= 2,
+        "tokens is [{rows}, {width}]: expected two columns or more, inputs and targets"
+    );
     let part = |start| -> Result<Vec<u32>> {
         let part = tokens.narrow(1, start, width - 1)?.to_dtype(DType::U32)?;
         Ok(part.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?)

@@ -4,7 +4,7 @@ use ch01_single_gpu::config::Precision;
 use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use testkit::{Reference, Tolerance, worst};
+use testkit::{Reference, worst};
 
 /// Compares the model of each folder (config.json, model.safetensors) with the
 /// reference.safetensors beside it: logits, loss, every gradient, the gradient's norm
@@ -32,12 +32,11 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let tolerance =
-        Tolerance { forward: args.tolerance, gradient: args.gradient_tolerance };
+    let _threads = ops::threads::own(ops::threads::available());
     let mut code = 0;
     for folder in &args.folders {
         println!("{}", folder.display());
-        match check(folder, &args, tolerance) {
+        match check(folder, &args) {
             Ok(true) => {}
             Ok(false) => code = code.max(1),
             Err(error) => {
@@ -49,15 +48,15 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn check(folder: &Path, args: &Args, tolerance: Tolerance) -> Result<bool> {
+fn check(folder: &Path, args: &Args) -> Result<bool> {
     let spec = folder.to_string_lossy();
     let reference = Reference::open(folder)?;
     let all = reference.compare(&spec, args.precision.dtype())?;
     let mut passed = true;
     for one in worst(&all) {
         let allowed = match one.kind {
-            "gradients" => tolerance.gradient,
-            _ => tolerance.forward,
+            "gradients" => args.gradient_tolerance,
+            _ => args.tolerance,
         };
         let within = one.error <= allowed;
         passed &= within;
