@@ -1,5 +1,5 @@
 //! Causal self-attention: what a token learns from those before it.
-use crate::linear::Linear;
+use crate::linear::{Linear, residual_std};
 use candle_core::{Result, Tensor};
 use hub::ModelConfig;
 use ops::Rope;
@@ -37,19 +37,16 @@ impl Attention {
     ) -> Attention {
         let (hidden, dim) = (model.hidden_size, model.head_dim);
         let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
-        let std = model.initializer_range;
-        // What is added to the residual stream starts smaller, the more layers add to
-        // it (Radford et al. 2019, §2.3).
-        let small = std / (2.0 * model.num_hidden_layers as f64).sqrt();
-        let named = |which: &str, width| (format!("{name}.{which}"), width);
-        let qkv = [
-            named("q_proj", heads * dim),
-            named("k_proj", kv_heads * dim),
-            named("v_proj", kv_heads * dim),
+        let outputs = [
+            ("q_proj", heads * dim),
+            ("k_proj", kv_heads * dim),
+            ("v_proj", kv_heads * dim),
         ];
-        let o = [named("o_proj", hidden)];
-        let qkv_proj = Linear::new(&qkv, hidden, model.qkv_bias, std, params);
-        let o_proj = Linear::new(&o, heads * dim, model.o_bias, small, params);
+        let std = model.initializer_range;
+        let qkv_proj = Linear::new(name, &outputs, hidden, model.qkv_bias, std, params);
+        let (outputs, std) = ([("o_proj", hidden)], residual_std(model));
+        let o_proj =
+            Linear::new(name, &outputs, heads * dim, model.o_bias, std, params);
         let mut norm = |which: &str| {
             params.add(&format!("{name}.{which}.weight"), &[dim], Init::Ones)
         };
@@ -60,6 +57,7 @@ impl Attention {
     /// `x [batch, seq, hidden]` to the same shape.
     pub fn forward(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
         let (heads, kv_heads) = (self.heads, self.kv_heads);
+        // [batch, seq, (heads + 2 · kv_heads) · head_dim]
         let mut qkv = self.qkv_proj.forward(x)?;
         if let Some((q_norm, k_norm)) = &self.qk_norm {
             qkv = ops::qk_norm(&qkv, heads, kv_heads, q_norm, k_norm, self.eps)?;
@@ -67,6 +65,7 @@ impl Attention {
         // Queries and keys are turned; the values behind them are not.
         let qkv = ops::rope(&qkv, heads + kv_heads, &positions.rope)?;
         let starts = positions.document_starts.as_deref();
+        // [batch, seq, heads · head_dim]
         let mixed = ops::attention(&qkv, heads, kv_heads, starts)?;
         self.o_proj.forward(&mixed)
     }

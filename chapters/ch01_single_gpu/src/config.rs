@@ -3,12 +3,13 @@ use anyhow::{Result, bail, ensure};
 use candle_core::DType;
 use clap::{Parser, ValueEnum};
 use hub::{Family, ModelConfig};
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// Train a small language model on one device.
 ///
-/// Without any flag: the preset `nano` on the stories in data/, for about a minute.
-#[derive(Parser, Clone, Debug)]
+/// Without any flag: the preset `nano` on the stories in data/, for a minute or two.
+#[derive(Parser, Clone, Debug, Serialize)]
 #[command(version, allow_negative_numbers = true)]
 pub struct Config {
     /// A preset (nano, tiny, small, 125m, 350m, 1.3b), a folder in Hugging Face's form,
@@ -38,19 +39,19 @@ pub struct Config {
     #[arg(long)]
     pub isolate_documents: bool,
 
-    /// Steps of the optimizer
+    /// Optimizer steps
     #[arg(long, default_value_t = 400)]
     pub steps: u64,
 
-    /// Tokens in a row
+    /// Tokens per sequence
     #[arg(long, default_value_t = 128)]
     pub seq_len: usize,
 
-    /// Rows that go through the model together
+    /// Sequences per forward and backward pass
     #[arg(long, default_value_t = 8)]
     pub micro_batch: usize,
 
-    /// Rows per step; a multiple of --micro-batch
+    /// Sequences per optimizer step; a multiple of --micro-batch
     #[arg(long, default_value_t = 16)]
     pub global_batch: usize,
 
@@ -68,7 +69,7 @@ pub struct Config {
     #[arg(long, default_value_t = 0.1)]
     pub weight_decay: f64,
 
-    /// Gradients longer than this are scaled down to it
+    /// Gradients longer than this are scaled down to it; 0: none are
     #[arg(long, default_value_t = 1.0, value_name = "NORM")]
     pub max_grad_norm: f64,
 
@@ -84,9 +85,9 @@ pub struct Config {
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
 
-    /// Rows of the validation data that are measured at the end
-    #[arg(long, default_value_t = 2000, value_name = "ROWS")]
-    pub validation_rows: usize,
+    /// Sequences of the validation data that are measured at the end
+    #[arg(long, default_value_t = 2000, value_name = "SEQUENCES")]
+    pub validation_sequences: usize,
 
     /// Tokens of the sample at the end; 0 for none
     #[arg(long, default_value_t = 120, value_name = "TOKENS")]
@@ -114,7 +115,8 @@ pub struct Config {
 }
 
 /// A type of numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits, the usual.
     Fp32,
@@ -139,6 +141,10 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether the data is made up: `--data random`.
+    pub fn is_random(&self) -> bool {
+        self.data == [std::path::Path::new("random")]
+    }
     /// # Errors
     /// A value that no run can use; says which, and what would do.
     pub fn check(&self) -> Result<()> {
@@ -187,17 +193,17 @@ impl Config {
         }
         Ok(())
     }
-    /// The learning rate of `step`, the first being 1, where `highest` is its peak:
+    /// The learning rate of `step`, the first being 1, where `max_lr` is its peak:
     /// linear warm-up, then a cosine down to a tenth (Loshchilov and Hutter 2017).
-    pub fn lr_at(&self, step: u64, highest: f64) -> f64 {
+    pub fn lr_at(&self, step: u64, max_lr: f64) -> f64 {
         let warmup = self.warmup.unwrap_or(self.steps / 20);
         if step <= warmup {
-            return highest * step as f64 / warmup as f64;
+            return max_lr * step as f64 / warmup as f64;
         }
         let rest = self.steps.saturating_sub(warmup).max(1);
         let done = (step - warmup) as f64 / rest as f64;
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
-        highest * (0.1 + 0.9 * cosine)
+        max_lr * (0.1 + 0.9 * cosine)
     }
 }
 
@@ -216,11 +222,27 @@ pub fn preset_names() -> String {
     PRESETS.map(|preset| preset.0).join(", ")
 }
 
-/// The preset of that name, if there is one.
-pub fn preset(name: &str, vocab_size: usize, end: u32) -> Option<ModelConfig> {
-    let (_, sizes, tied) = PRESETS.iter().find(|preset| preset.0 == name)?;
+/// Whether there is a preset of that name.
+pub fn is_preset(name: &str) -> bool {
+    PRESETS.iter().any(|preset| preset.0 == name)
+}
+
+/// The preset of that name, for a vocabulary whose documents end in token `end` and
+/// sequences of up to `seq_len` tokens.
+///
+/// # Errors
+/// There is none.
+pub fn preset(
+    name: &str,
+    vocab_size: usize,
+    end: u32,
+    seq_len: usize,
+) -> Result<ModelConfig> {
+    let Some((_, sizes, tied)) = PRESETS.iter().find(|preset| preset.0 == name) else {
+        bail!("no preset is named {name}: expected one of {}", preset_names())
+    };
     let [layers, hidden, heads, kv_heads, mlp] = *sizes;
-    Some(ModelConfig {
+    Ok(ModelConfig {
         vocab_size,
         num_hidden_layers: layers,
         hidden_size: hidden,
@@ -230,14 +252,17 @@ pub fn preset(name: &str, vocab_size: usize, end: u32) -> Option<ModelConfig> {
         intermediate_size: mlp,
         tie_word_embeddings: *tied,
         rms_norm_eps: 1e-5,
+        max_position_embeddings: seq_len.max(2048),
         bos_token_id: Some(end),
         eos_token_id: Some(end),
         ..ModelConfig::defaults(Family::Llama)
     })
 }
 
+/// `tokens` is the tokenizer's vocabulary size.
+///
 /// # Errors
-/// The model cannot take the tokenizer's tokens.
+/// The model cannot take all of the tokenizer's tokens.
 pub fn check_vocabulary(model: &ModelConfig, tokens: usize) -> Result<()> {
     if tokens > model.vocab_size {
         bail!(

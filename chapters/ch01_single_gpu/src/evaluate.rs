@@ -1,43 +1,58 @@
 //! What the model learnt: its loss on text it never saw, and a text of its own.
 use crate::model::Transformer;
 use anyhow::Result;
-use candle_core::{D, DType};
+use candle_core::DType;
 use corpus::{Batch, Split, Tokenizer};
+use runlog::Interrupt;
 
-/// The mean loss over the first `sequences` rows of `data`, in nats per token.
+/// The mean loss over the first `sequences` of `data`, in nats per token; `None` if there
+/// is no target, or the user interrupts.
+///
+/// # Errors
+/// The data cannot be read.
 pub fn validation_loss(
     model: &Transformer,
     data: &Split,
     sequences: usize,
     micro_batch: usize,
-) -> Result<f64> {
+    interrupt: &Interrupt,
+) -> Result<Option<f64>> {
     let sequences = sequences.min(data.sequences() as usize);
     let (mut loss, mut tokens) = (0.0, 0);
     for first in (0..sequences).step_by(micro_batch) {
-        let rows = micro_batch.min(sequences - first);
-        let batch = data.batch(first as u64, rows)?;
+        if interrupt.requested() {
+            return Ok(None);
+        }
+        let batch = data.batch(first as u64, micro_batch.min(sequences - first))?;
         let sum = model.loss(&batch, 1.0)?;
         loss += sum.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         tokens += batch.target_count();
     }
-    Ok(loss / tokens.max(1) as f64)
+    Ok((tokens > 0).then(|| loss / tokens as f64))
 }
 
-/// Continues `prompt` by `count` tokens, each drawn from the model's own distribution
-/// sharpened by `temperature`, or until the end of the document.
+/// Below 1, likely tokens are drawn more often than the model says.
+const TEMPERATURE: f64 = 0.8;
+
+/// `prompt`, or the start of a document if it is empty, continued by `count` tokens drawn
+/// from the model's distribution, or until the document ends. As text.
 ///
-/// Each token costs a pass over all before it, of which the model sees the last
-/// `seq_len`: nothing is cached between them.
+/// Each token costs a pass over those before it, of which the model sees the last
+/// `seq_len`, the length it was built for: nothing is cached between passes.
+///
+/// # Errors
+/// A token that the tokenizer does not know.
 pub fn sample(
     model: &Transformer,
     tokenizer: &Tokenizer,
     prompt: &[u32],
     count: usize,
     seq_len: usize,
-    temperature: f64,
     seed: u64,
 ) -> Result<String> {
-    let mut tokens = prompt.to_vec();
+    let end = tokenizer.end_of_document();
+    // What ended the document before is what this one starts with.
+    let mut tokens = [&[end], prompt].concat();
     let mut random = seed;
     for _ in 0..count {
         let seen = &tokens[tokens.len().saturating_sub(seq_len)..];
@@ -50,21 +65,15 @@ pub fn sample(
         };
         let logits = model.logits(&batch)?.squeeze(0)?.get(seen.len() - 1)?;
         let logits = logits.to_dtype(DType::F64)?;
-        let next = match temperature > 0.0 {
-            true => {
-                let weights = ((&logits - logits.max_all()?.to_scalar::<f64>()?)?
-                    / temperature)?
-                    .exp()?;
-                draw(&weights.to_vec1()?, uniform(&mut random))
-            }
-            false => logits.argmax(D::Minus1)?.to_scalar::<u32>()?,
-        };
-        if next == tokenizer.end_of_document() {
+        let max = logits.max_all()?.to_scalar::<f64>()?;
+        let weights = ((logits - max)? / TEMPERATURE)?.exp()?.to_vec1()?;
+        let next = draw(&weights, uniform(&mut random));
+        if next == end {
             break;
         }
         tokens.push(next);
     }
-    tokenizer.decode(&tokens[prompt.len()..])
+    tokenizer.decode(&tokens[1..])
 }
 
 /// The index at which the running sum of `weights` passes the share `at` of the whole.

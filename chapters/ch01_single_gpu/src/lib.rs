@@ -4,8 +4,8 @@
 //! ([`attention`]) and what each thinks for itself ([`mlp`]), one layer of both
 //! ([`block`]), the decoder ([`model`]); how its weights move ([`optimizer`]), the loop
 //! ([`train`]), what it learnt ([`evaluate`]); and around it what a run can be told
-//! ([`config`]), files ([`weights`]) and the program that puts it all together
-//! ([`mod@run`]).
+//! ([`config`]), what that comes down to ([`inputs`]), files ([`weights`]) and the
+//! program that puts it all together ([`mod@run`]).
 //!
 //! The operations themselves, with their derivatives, are in the crate `ops`; where
 //! parameters and gradients lie in memory, in `params`.
@@ -13,6 +13,7 @@ pub mod attention;
 pub mod block;
 pub mod config;
 pub mod evaluate;
+pub mod inputs;
 pub mod linear;
 pub mod mlp;
 pub mod model;

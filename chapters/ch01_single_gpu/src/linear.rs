@@ -1,5 +1,6 @@
-//! A matrix.
+//! Linear layers: matrices that share an input, as one product.
 use candle_core::{Result, Tensor};
+use hub::ModelConfig;
 use params::{Init, Param, ParamBuilder};
 
 /// `y = x Wᵀ + b`, for one matrix, or for several that share their input and whose
@@ -10,11 +11,18 @@ pub struct Linear {
     biases: Vec<Param>,
 }
 
+/// The standard deviation of matrices whose output is added to the residual stream: the
+/// smaller, the more layers add to it (Radford et al. 2019, §2.3).
+pub fn residual_std(model: &ModelConfig) -> f64 {
+    model.initializer_range / (2.0 * model.num_hidden_layers as f64).sqrt()
+}
+
 impl Linear {
-    /// `outputs` names each matrix and gives its number of rows; all have `inputs`
-    /// columns, drawn with standard deviation `std`.
+    /// `outputs` names each matrix of the layer `name` and gives its number of rows; all
+    /// have `inputs` columns, drawn with standard deviation `std`.
     pub fn new(
-        outputs: &[(String, usize)],
+        name: &str,
+        outputs: &[(&str, usize)],
         inputs: usize,
         bias: bool,
         std: f64,
@@ -23,13 +31,14 @@ impl Linear {
         // Weights first, then biases: so each kind lies in one piece of memory, which
         // makes all these matrices one product.
         let mut weights = vec![];
-        for (name, rows) in outputs {
-            let name = format!("{name}.weight");
+        for (which, rows) in outputs {
+            let name = format!("{name}.{which}.weight");
             weights.push(params.add(&name, &[*rows, inputs], Init::Normal(std)));
         }
         let mut biases = vec![];
-        for (name, rows) in outputs.iter().filter(|_| bias) {
-            biases.push(params.add(&format!("{name}.bias"), &[*rows], Init::Zeros));
+        for (which, rows) in outputs.iter().filter(|_| bias) {
+            let name = format!("{name}.{which}.bias");
+            biases.push(params.add(&name, &[*rows], Init::Zeros));
         }
         Linear { weights, biases }
     }

@@ -1,5 +1,5 @@
 //! The feed-forward layer: what a token makes of what it knows.
-use crate::linear::Linear;
+use crate::linear::{Linear, residual_std};
 use candle_core::{Result, Tensor};
 use hub::ModelConfig;
 use params::ParamBuilder;
@@ -16,14 +16,11 @@ impl Mlp {
     pub fn new(model: &ModelConfig, name: &str, params: &mut ParamBuilder) -> Mlp {
         let (hidden, wide) = (model.hidden_size, model.intermediate_size);
         let (std, bias) = (model.initializer_range, model.mlp_bias);
-        let small = std / (2.0 * model.num_hidden_layers as f64).sqrt();
-        let named = |which: &str, width| (format!("{name}.{which}"), width);
-        let gate_up = [named("gate_proj", wide), named("up_proj", wide)];
-        let down = [named("down_proj", hidden)];
-        Mlp {
-            gate_up_proj: Linear::new(&gate_up, hidden, bias, std, params),
-            down_proj: Linear::new(&down, wide, bias, small, params),
-        }
+        let outputs = [("gate_proj", wide), ("up_proj", wide)];
+        let gate_up_proj = Linear::new(name, &outputs, hidden, bias, std, params);
+        let (outputs, std) = ([("down_proj", hidden)], residual_std(model));
+        let down_proj = Linear::new(name, &outputs, wide, bias, std, params);
+        Mlp { gate_up_proj, down_proj }
     }
     /// `x [batch, seq, hidden]` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {

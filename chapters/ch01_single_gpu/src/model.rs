@@ -31,15 +31,17 @@ impl Transformer {
         let embed_tokens = params.add("model.embed_tokens.weight", &table, init);
         let mut layers = vec![];
         for layer in 0..model.num_hidden_layers {
-            // A layer's parameters lie together, apart from the others'.
+            // A layer's parameters lie apart from the others', so that its gradients
+            // take memory only when backward reaches it.
             params.next_flat();
             layers.push(Block::new(model, &format!("model.layers.{layer}"), params));
         }
         params.next_flat();
         let norm = params.add("model.norm.weight", &[model.hidden_size], Init::Ones);
-        let lm_head = match model.tie_word_embeddings {
-            true => embed_tokens.clone(),
-            false => params.add("lm_head.weight", &table, init),
+        let lm_head = if model.tie_word_embeddings {
+            embed_tokens.clone()
+        } else {
+            params.add("lm_head.weight", &table, init)
         };
         let (frequencies, factor) =
             model.rope.frequencies(model.head_dim, model.max_position_embeddings);
@@ -47,7 +49,7 @@ impl Transformer {
         let eps = model.rms_norm_eps;
         Ok(Transformer { embed_tokens, layers, norm, lm_head, rope, eps })
     }
-    /// What the model makes of each token: `[batch, seq, hidden]`.
+    /// The final hidden states: `[batch, seq, hidden]`.
     fn hidden(&self, batch: &Batch) -> Result<Tensor> {
         let shape = (batch.rows, batch.seq_len);
         let tokens = Tensor::from_slice(&batch.tokens, shape, &Device::Cpu)?;
@@ -61,7 +63,7 @@ impl Transformer {
         }
         ops::rms_norm(&x, &self.norm, self.eps)
     }
-    /// The score of each word of the vocabulary as the next: `[batch, seq, vocab]`.
+    /// The score of each token of the vocabulary as the next: `[batch, seq, vocab]`.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
         let lm_head = std::slice::from_ref(&self.lm_head);
         ops::linear(&self.hidden(batch)?, lm_head, &[])

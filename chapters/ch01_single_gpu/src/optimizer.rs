@@ -4,9 +4,10 @@ use memory::Family;
 use params::{Buffer, Element, Params, with_float};
 use std::sync::Arc;
 
-/// AdamW's two moments of each parameter, lying as the parameters do.
+/// AdamW's running means of the gradient and of its square, for each parameter, laid out
+/// as the parameters are.
 pub struct AdamW {
-    /// For each flat buffer of the parameters, the first and the second moments.
+    /// For each flat buffer of the parameters, both means.
     moments: Vec<[Arc<Buffer>; 2]>,
     /// Steps taken.
     step: u64,
@@ -17,9 +18,9 @@ pub struct AdamW {
 pub struct Hyper {
     /// Learning rate of this step.
     pub lr: f64,
-    /// Share of a matrix that is taken off, per step and learning rate.
+    /// Decoupled weight decay λ: a step subtracts `lr · λ · w` from each matrix `w`.
     pub weight_decay: f64,
-    /// The gradient is scaled down to this norm if it is longer.
+    /// The gradient is scaled down to this norm if it is longer; 0: it is not.
     pub max_grad_norm: f64,
 }
 
@@ -62,22 +63,25 @@ impl AdamW {
             eps: 1e-8,
             weight_decay: 0.0,
             step: self.step,
-            // As PyTorch's clip_grad_norm_ has it.
-            grad_scale: (hyper.max_grad_norm / (grad_norm + 1e-6)).min(1.0),
+            grad_scale: match hyper.max_grad_norm {
+                0.0 => 1.0,
+                // As PyTorch's clip_grad_norm_ has it.
+                max => (max / (grad_norm + 1e-6)).min(1.0),
+            },
         };
-        for (flat, [first, second]) in params.flats.iter().zip(&self.moments) {
+        for (flat, [exp_avg, exp_avg_sq]) in params.flats.iter().zip(&self.moments) {
             for param in &flat.params {
                 // Norms and biases are not pulled to zero.
-                let decays = param.shard().decays();
+                let decays = param.shard().is_matrix();
                 adamw.weight_decay = if decays { hyper.weight_decay } else { 0.0 };
                 let range = param.range()?;
                 with_float!(param.dtype()?, T => {
                     type A = <T as Element>::Acc;
                     let mut values = param.values_mut::<A>()?;
-                    let mut first = first.write::<A>(range.clone())?;
-                    let mut second = second.write::<A>(range)?;
+                    let mut exp_avg = exp_avg.write::<A>(range.clone())?;
+                    let mut exp_avg_sq = exp_avg_sq.write::<A>(range)?;
                     let grad = param.grad::<A>()?;
-                    ops::adamw(&adamw, &mut values, &grad, &mut first, &mut second);
+                    ops::adamw(&adamw, &mut values, &grad, &mut exp_avg, &mut exp_avg_sq);
                     Result::Ok(())
                 })?;
             }

@@ -13,22 +13,26 @@ use std::time::Instant;
 const DIVERGED: &str = "no parameter was changed by this step. A lower --lr or a \
                         longer --warmup usually helps";
 
-/// Trains for `config.steps` steps, or until the user interrupts; what each reported.
+/// Trains for `config.steps` steps, or until the user interrupts; adds what each reported
+/// to `steps`.
 ///
 /// # Errors
 /// A loss or a gradient that is not finite: nothing was changed by that step.
 pub fn train(
     config: &Config,
-    highest_lr: f64,
+    max_lr: f64,
     data: &Split,
     model: &Transformer,
     params: &Params,
     optimizer: &mut AdamW,
     log: &mut RunLog,
     interrupt: &Interrupt,
-) -> Result<Vec<Step>> {
-    let mut steps = vec![];
+    steps: &mut Vec<Step>,
+) -> Result<()> {
     for step in 1..=config.steps {
+        if interrupt.requested() {
+            break;
+        }
         let start = Instant::now();
         let first = (step - 1) * config.global_batch as u64;
         let mut batches = vec![];
@@ -42,9 +46,12 @@ pub fn train(
         let mut loss = 0.0;
         for (i, batch) in batches.iter().enumerate() {
             let scale = 1.0 / tokens.max(1) as f64;
-            let (part, tape) = ops::record(|| model.loss(batch, scale))?;
-            tape.backward(&part)?;
-            loss += part.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            // Forward, recorded on a tape; then backward along it, which adds each
+            // weight's gradient to what the earlier micro-batches left in `params`.
+            // The first of a step overwrites what was there: `begin_step` said so.
+            let (micro_loss, tape) = ops::record(|| model.loss(batch, scale))?;
+            tape.backward(&micro_loss)?;
+            loss += micro_loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             ensure!(
                 loss.is_finite(),
                 "step {step}, micro-batch {i}: the loss is {loss}; {DIVERGED}"
@@ -55,7 +62,7 @@ pub fn train(
             grad_norm.is_finite(),
             "step {step}: the gradient's norm is {grad_norm}; {DIVERGED}"
         );
-        let lr = config.lr_at(step, highest_lr);
+        let lr = config.lr_at(step, max_lr);
         let hyper = Hyper {
             lr,
             weight_decay: config.weight_decay,
@@ -70,14 +77,12 @@ pub fn train(
             lr,
             tokens: tokens as u64,
             seconds: start.elapsed().as_secs_f64(),
+            // Of rank 0, the only one.
             bytes_peak: memory::account(0).total.peak,
             ..Step::default()
         };
         log.step(&report)?;
         steps.push(report);
-        if interrupt.requested() {
-            break;
-        }
     }
-    Ok(steps)
+    Ok(())
 }

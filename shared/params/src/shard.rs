@@ -60,8 +60,9 @@ impl Shard {
     pub fn counts(&self) -> bool {
         self.replica == 0
     }
-    /// Whether weight decay applies: to matrices, and not to biases and norms.
-    pub fn decays(&self) -> bool {
+    /// Whether it is a matrix, and not a bias or the weight of a norm. Weight decay is
+    /// for matrices.
+    pub fn is_matrix(&self) -> bool {
         self.global_shape.len() > 1
     }
     /// Where element `local` of the slice is in the whole tensor, both row-major.

@@ -76,7 +76,7 @@ pub fn quick(model: &Path, data: &Path) -> Config {
         global_batch: 8,
         lr: Some(5e-3),
         precision: Precision::Fp64,
-        validation_rows: 0,
+        validation_sequences: 0,
         quiet: true,
         ..Config::default()
     }

@@ -9,7 +9,7 @@ const FLAGS: [&str; 14] = [
     "--seq-len=16",
     "--micro-batch=2",
     "--global-batch=4",
-    "--validation-rows=4",
+    "--validation-sequences=4",
     "--warmup=2",
     "--lr=0.003",
     "--threads=1",
@@ -41,13 +41,10 @@ fn a_run_leaves_its_records_and_its_model() {
     let records: Vec<Value> =
         first_text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(records.len(), 7, "{first_text}");
-    let run_record = &records[0]["run"];
-    assert_eq!(
-        (&run_record["model"], &run_record["seed"]),
-        (&"nano".into(), &1.into())
-    );
+    let config = &records[0]["run"]["config"];
+    assert_eq!((&config["model"], &config["seed"]), (&"nano".into(), &1.into()));
     assert_eq!(records[0]["steps"], 5);
-    assert_eq!(run_record["flags"][0], "--steps=5");
+    assert_eq!((&config["steps"], &config["precision"]), (&5.into(), &"fp32".into()));
 
     let float = |record: &Value, name: &str| -> f64 {
         let number = record[name].as_f64();
@@ -131,7 +128,7 @@ fn a_saved_model_goes_on_where_it_stopped() {
             "--micro-batch=4",
             "--global-batch=4",
             "--warmup=0",
-            "--validation-rows=8",
+            "--validation-sequences=8",
             "--sample=0",
             "--threads=1",
             "--save",

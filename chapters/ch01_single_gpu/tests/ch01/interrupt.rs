@@ -107,7 +107,7 @@ fn once_finishes_the_step_and_saves() {
         "--seq-len=16",
         "--micro-batch=2",
         "--global-batch=2",
-        "--validation-rows=2",
+        "--validation-sequences=2",
         "--sample=0",
     ];
     let again = program(folder.path(), &flags).output().unwrap();

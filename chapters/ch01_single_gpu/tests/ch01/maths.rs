@@ -113,7 +113,7 @@ fn losses_are_means_over_tokens() {
         steps: 1,
         lr: Some(0.0),
         micro_batch: 2,
-        validation_rows: 7,
+        validation_sequences: 7,
         ..common::quick(folder.path(), &data)
     };
     let (model, corpus) = (loaded(&base), corpus(&base));
@@ -195,7 +195,7 @@ fn the_loss_falls() {
         micro_batch: 8,
         global_batch: 8,
         seq_len: 64,
-        validation_rows: 100,
+        validation_sequences: 100,
         quiet: true,
         sample: 0,
         ..Config::default()
