@@ -5,8 +5,8 @@ use candle_core::DType;
 use corpus::{Batch, Split, Tokenizer};
 use runlog::Interrupt;
 
-/// The mean loss over the first `sequences` of `data`, in nats per token; `None` if there
-/// is no target, or the user interrupts.
+/// The mean loss over the first `sequences` of `data`, in nats per token; `None` if
+/// there is no target, or the user interrupts.
 ///
 /// # Errors
 /// The data cannot be read.
@@ -34,8 +34,8 @@ pub fn validation_loss(
 /// Below 1, likely tokens are drawn more often than the model says.
 const TEMPERATURE: f64 = 0.8;
 
-/// `prompt`, or the start of a document if it is empty, continued by `count` tokens drawn
-/// from the model's distribution, or until the document ends. As text.
+/// `prompt`, or the start of a document if it is empty, continued by `count` tokens
+/// drawn from the model's distribution, or until the document ends. As text.
 ///
 /// Each token costs a pass over those before it, of which the model sees the last
 /// `seq_len`, the length it was built for: nothing is cached between passes.

@@ -18,8 +18,8 @@ pub fn residual_std(model: &ModelConfig) -> f64 {
 }
 
 impl Linear {
-    /// `outputs` names each matrix of the layer `name` and gives its number of rows; all
-    /// have `inputs` columns, drawn with standard deviation `std`.
+    /// `outputs` names each matrix of the layer `name` and gives its number of rows;
+    /// all have `inputs` columns, drawn with standard deviation `std`.
     pub fn new(
         name: &str,
         outputs: &[(&str, usize)],

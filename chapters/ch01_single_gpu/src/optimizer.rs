@@ -4,8 +4,8 @@ use memory::Family;
 use params::{Buffer, Element, Params, with_float};
 use std::sync::Arc;
 
-/// AdamW's running means of the gradient and of its square, for each parameter, laid out
-/// as the parameters are.
+/// AdamW's running means of the gradient and of its square, for each parameter, laid
+/// out as the parameters are.
 pub struct AdamW {
     /// For each flat buffer of the parameters, both means.
     moments: Vec<[Arc<Buffer>; 2]>,
@@ -81,7 +81,8 @@ impl AdamW {
                     let mut exp_avg = exp_avg.write::<A>(range.clone())?;
                     let mut exp_avg_sq = exp_avg_sq.write::<A>(range)?;
                     let grad = param.grad::<A>()?;
-                    ops::adamw(&adamw, &mut values, &grad, &mut exp_avg, &mut exp_avg_sq);
+                    let (first, second) = (&mut exp_avg, &mut exp_avg_sq);
+                    ops::adamw(&adamw, &mut values, &grad, first, second);
                     Result::Ok(())
                 })?;
             }

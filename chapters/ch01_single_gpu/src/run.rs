@@ -119,9 +119,9 @@ fn introduction(config: &Config, inputs: &Inputs, params: &Params) -> String {
 /// B, with causal attention counted by half).
 ///
 /// Each element of a matrix is used in one multiplication and one addition forward, and
-/// in twice as many backward; looking up an embedding computes nothing. A token's scores
-/// against the `seq_len / 2` tokens that it sees on average, and the mixture of their
-/// values, cost `2 · 2 · seq_len / 2` per layer and channel forward.
+/// in twice as many backward; looking up an embedding computes nothing. A token's
+/// scores against the `seq_len / 2` tokens that it sees on average, and the mixture of
+/// their values, cost `2 · 2 · seq_len / 2` per layer and channel forward.
 pub fn flops_per_token(model: &ModelConfig, params: &Params, seq_len: usize) -> f64 {
     let matrices = params.iter().filter(|param| param.shard().is_matrix());
     let mut elements: usize = matrices.map(|param| param.shard().elements()).sum();

@@ -13,8 +13,8 @@ use std::time::Instant;
 const DIVERGED: &str = "no parameter was changed by this step. A lower --lr or a \
                         longer --warmup usually helps";
 
-/// Trains for `config.steps` steps, or until the user interrupts; adds what each reported
-/// to `steps`.
+/// Trains for `config.steps` steps, or until the user interrupts; adds what each
+/// reported to `steps`.
 ///
 /// # Errors
 /// A loss or a gradient that is not finite: nothing was changed by that step.

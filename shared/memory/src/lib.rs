@@ -31,9 +31,10 @@
 //! hide there: [`cached`] tells how much it is, [`release`] returns it to the kernel.
 //! At no time is more kept than was once in use.
 //!
-//! **What it costs**: an allocation and its free take 37 to 58 ns, against 9 to 20 ns
-//! of glibc's alone. Threads of different ranks share no counter. Threads of one rank
-//! do, so a rank's many workers should not allocate in their innermost loops.
+//! **What it costs**: a header of 16 bytes and two relaxed additions for each
+//! allocation, and for each free. Threads of different ranks share no
+//! counter. Threads of one rank do, so a rank's many workers should not allocate in
+//! their innermost loops.
 
 mod account;
 mod allocator;

@@ -2,12 +2,12 @@
 //!
 //! Every operation of this crate works on candle tensors and, while a recording is on,
 //! leaves a note of its backward on a tape. [`Tape::backward`] walks the notes in
-//! reverse. candle's own backward is not used, for four reasons, each measured or
-//! tried: at every edge of the graph it fills a tensor with zeros and adds to it, three
-//! passes over memory for nothing; it can start only from ones; it keeps every
-//! activation until the very end; and its additions of more than 64 Ki elements run in
-//! a pool that all ranks of the process share and block each other in. A tape also
-//! records operations whose inputs are integers, which candle's graph forgets.
+//! reverse. candle's own backward is not used, for four reasons: at every edge of the
+//! graph it fills a tensor with zeros and adds to it, three passes over memory for
+//! nothing; it can start only from ones; it keeps every activation until the very end;
+//! and its additions of more than 64 Ki elements run in a pool that all ranks of the
+//! process share and block each other in. A tape also records operations whose inputs
+//! are integers, which candle's graph forgets.
 //!
 //! The price: an operation of candle's own between two of ours is not recorded. It
 //! cannot be missed, though: [`Tape::backward`] refuses a tape on which some result

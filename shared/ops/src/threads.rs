@@ -18,9 +18,9 @@
 //! assert_eq!(squares[31], 961);
 //! ```
 //!
-//! A training step has thousands of regions of 20 to 200 microseconds, so entering one
-//! must cost little: workers look for the next region a moment before they sleep (see
-//! [`pool`]). Regions do not nest: inside one, everything runs on the thread it is on.
+//! A training step has hundreds of short regions, so entering one must cost little:
+//! workers look for the next region a moment before they sleep (see [`pool`]). Regions
+//! do not nest: inside one, everything runs on the thread it is on.
 
 mod pool;
 

@@ -94,7 +94,7 @@ impl Buffer {
         match NonNull::new(how(self.layout)) {
             Some(start) => Ok(start),
             None => bail!(
-                "no memory for {} bytes of {}: a smaller model or more memory is needed",
+                "no memory for {} bytes of {}: take a smaller model or more memory",
                 self.layout.size(),
                 self.family.name()
             ),

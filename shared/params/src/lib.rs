@@ -10,8 +10,8 @@
 //!
 //! What a rank holds of a parameter is written down in a [`Shard`]: name, global shape,
 //! offset, local shape, replica. Initialization ([`Init::draw`]), gradient norm
-//! ([`Shard::counts`]), weight decay ([`Shard::is_matrix`]) and files need nothing else,
-//! so they are right for every layout or for none.
+//! ([`Shard::counts`]), weight decay ([`Shard::is_matrix`]) and files need nothing
+//! else, so they are right for every layout or for none.
 //!
 //! Values are f64, f32, bf16 or f16 ([`Element`]); gradients are in the type that sums
 //! them ([`Real`]). A range of a buffer is *leased* ([`Buffer::read`],
