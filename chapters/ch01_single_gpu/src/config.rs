@@ -40,7 +40,7 @@ pub struct Config {
     pub isolate_documents: bool,
 
     /// Optimizer steps
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 600)]
     pub steps: u64,
 
     /// Tokens per sequence
