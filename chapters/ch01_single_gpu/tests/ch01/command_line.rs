@@ -340,6 +340,18 @@ fn it_says_in_which_micro_batch() {
     assert!(text.contains("error: step 1, micro-batch 0: the loss is NaN"), "{text}");
 }
 
+#[test]
+fn a_product_that_no_machine_has_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = program(folder.path(), &QUICK);
+    let output = program.env("FERROTRON_GEMM", "mkl").output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for word in ["FERROTRON_GEMM=mkl", "one of auto"] {
+        assert!(text.contains(word), "expected {word:?} in: {text}");
+    }
+}
+
 /// A sample that nobody can read is no reason to panic, nor to lose the run.
 #[test]
 #[cfg(target_os = "linux")]

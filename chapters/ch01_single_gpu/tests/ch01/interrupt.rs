@@ -68,6 +68,34 @@ impl Drop for Running {
 }
 
 #[test]
+fn during_validation_it_ends_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "The cat sat on the mat and saw a dog.\n".repeat(20_000);
+    fs::write(folder.path().join("text.txt"), text).unwrap();
+    let flags = [
+        "--data=text.txt",
+        "--steps=1",
+        "--seq-len=64",
+        "--micro-batch=1",
+        "--global-batch=1",
+        "--threads=1",
+        "--validation-sequences=1000000",
+        "--log=run.jsonl",
+    ];
+    let mut run = Running::start(folder.path(), &flags);
+    run.until("step 1/1");
+    run.press();
+    let status = run.end(Duration::from_secs(20));
+    assert_eq!(status.code(), Some(130), "{}", run.seen);
+    let log = runlog::read(&folder.path().join("run.jsonl")).unwrap();
+    let last = log.last.unwrap();
+    assert!(
+        last["last"]["interrupted"] == true && last["val_loss"].is_null(),
+        "{last}"
+    );
+}
+
+#[test]
 fn once_finishes_the_step_and_saves() {
     let folder = tempfile::tempdir().unwrap();
     let flags = [

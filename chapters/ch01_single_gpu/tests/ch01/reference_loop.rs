@@ -55,7 +55,11 @@ fn reference(config: &Config, peak: f64) -> (Vec<Reported>, Params, Vec<Vec<f64>
         gradients = params.iter().map(|p| numbers(&p.grad_tensor().unwrap())).collect();
 
         let grad_norm = gradients.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
-        let clip = (config.max_grad_norm / (grad_norm + 1e-6)).min(1.0);
+        // Zero is no limit, as for Megatron-LM's --clip-grad.
+        let clip = match config.max_grad_norm {
+            0.0 => 1.0,
+            max => (max / (grad_norm + 1e-6)).min(1.0),
+        };
         let t = t as f64;
         let lr = if t <= warmup {
             peak * t / warmup
@@ -105,19 +109,33 @@ fn a_run_is_adamw_with_warmup_cosine_decay_and_clipping() {
     let clipped = want.iter().filter(|step| step.grad_norm > 1.2).count();
     let norms: Vec<f64> = want.iter().map(|step| step.grad_norm).collect();
     assert!(clipped > 1 && clipped < want.len() - 1, "{norms:?}");
+    agrees(&base, &want, &params, &gradients);
+}
 
-    let got = train(&base);
-    for (got, want) in got.steps.iter().zip(&want) {
+#[test]
+fn a_limit_of_zero_clips_nothing() {
+    let model = common::folder(&tiny(Family::Qwen2));
+    let data = common::uneven_text(model.path());
+    let base = Config { max_grad_norm: 0.0, ..common::quick(model.path(), &data) };
+    let (want, params, gradients) = reference(&base, 5e-3);
+    agrees(&base, &want, &params, &gradients);
+}
+
+/// A run reports and leaves what the reference does.
+fn agrees(base: &Config, want: &[Reported], params: &Params, gradients: &[Vec<f64>]) {
+    let got = train(base);
+    assert_eq!(got.steps.len(), want.len());
+    for (got, want) in got.steps.iter().zip(want) {
         let same = |got: f64, want: f64| (got / want - 1.0).abs() <= 1e-11;
         assert!(same(got.lr, want.lr), "step {}: lr {}", got.step, got.lr);
         assert!(same(got.loss, want.loss), "{} {}", got.loss, want.loss);
         assert!(same(got.grad_norm, want.grad_norm), "{}", got.grad_norm);
     }
-    for (param, want) in got.params.iter().zip(&gradients) {
+    for (param, want) in got.params.iter().zip(gradients) {
         let off = distance(&numbers(&param.grad_tensor().unwrap()), want);
         assert!(off <= 1e-11, "the gradient of {} is off by {off:e}", param.name());
     }
-    for ((name, got), (_, want)) in values(&got.params).into_iter().zip(values(&params))
+    for ((name, got), (_, want)) in values(&got.params).into_iter().zip(values(params))
     {
         let off = distance(&got, &want);
         assert!(off <= 1e-11, "{name} is off by {off:e}");

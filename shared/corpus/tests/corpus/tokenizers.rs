@@ -139,6 +139,16 @@ fn ids_with_holes_need_the_largest() {
 }
 
 #[test]
+fn bytes_leave_no_other_tokenizer_beside_their_model() {
+    let folder = tempfile::tempdir().unwrap();
+    stories_tokenizer().save(folder.path()).unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files(), 2, "and nothing half-written");
+    Tokenizer::Bytes.save(folder.path()).unwrap();
+    assert_eq!(files(), 0);
+}
+
+#[test]
 fn a_saved_tokenizer_opens_again() {
     let folder = Folder::new();
     let files = [data().join("stories.jsonl")];
