@@ -6,11 +6,17 @@ use hub::{Family, ModelConfig};
 use serde::Serialize;
 use std::path::PathBuf;
 
+/// What the kernels below listen to.
+const ENVIRONMENT: &str = "Environment:
+  FERROTRON_GEMM  what multiplies matrices: auto, avx512, avx2, portable or gemm
+  FERROTRON_TUNE  set to anything: show what was picked for each shape
+  HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN  as for huggingface_hub";
+
 /// Train a small language model on one device.
 ///
 /// Without any flag: the preset `nano` on the stories in data/, for a minute or two.
 #[derive(Parser, Clone, Debug, Serialize)]
-#[command(version, allow_negative_numbers = true)]
+#[command(version, allow_negative_numbers = true, after_help = ENVIRONMENT)]
 pub struct Config {
     /// A preset (nano, tiny, small, 125m, 350m, 1.3b), a folder in Hugging Face's form,
     /// or a hub id such as Qwen/Qwen3-0.6B. A folder or id brings its weights
