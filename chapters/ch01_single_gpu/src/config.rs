@@ -6,7 +6,7 @@ use hub::{Family, ModelConfig};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// What the kernels below listen to.
+/// What else a run listens to.
 const ENVIRONMENT: &str = "Environment:
   FERROTRON_GEMM  what multiplies matrices: auto, avx512, avx2, portable or gemm
   FERROTRON_TUNE  set to anything: show what was picked for each shape
