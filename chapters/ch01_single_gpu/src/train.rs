@@ -81,8 +81,9 @@ pub fn train(
             bytes_peak: memory::account(0).total.peak,
             ..Step::default()
         };
+        // Made, whether or not it can be written down.
+        steps.push(report.clone());
         log.step(&report)?;
-        steps.push(report);
     }
     Ok(())
 }

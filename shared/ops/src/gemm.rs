@@ -228,7 +228,7 @@ unsafe fn product(
     );
 }
 
-/// Whether a product takes long enough for other threads to help: about 3 microseconds.
+/// Whether a product takes long enough for other threads to help.
 fn worth_sharing(size: Size) -> bool {
     size.m * size.n * size.k > 1 << 18
 }

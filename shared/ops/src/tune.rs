@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 5;
 /// What a plan must save, in parts of the usual plan's time, to take its place.
 const MARGIN: f64 = 0.03;
-/// Multiply-adds below which trying does not pay: about 25 microseconds.
+/// Multiply-adds below which there is too little to win to time anything.
 const SMALL: usize = 1 << 21;
 /// Shapes that are remembered. Beyond (lengths that always change) nothing is tried.
 const SHAPES: usize = 4096;

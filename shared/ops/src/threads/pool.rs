@@ -3,8 +3,8 @@
 //! A *region* is one call of [`Pool::run`]. The owner publishes it, takes tasks itself
 //! until none is left, then closes the region and waits only for the workers that are
 //! inside. A worker that was asleep and comes too late finds the door closed: the owner
-//! never waits for somebody to wake up, which on a busy or virtual machine takes tens
-//! of microseconds.
+//! never waits for somebody to wake up, which on a busy or virtual machine takes longer
+//! than many a region.
 //!
 //! One word says it all, [`Shared::door`]: the number of the region, whether it is
 //! open, and how many workers are inside.
