@@ -365,6 +365,21 @@ mod tests {
     }
 
     #[test]
+    fn gradients_take_no_memory_until_one_arrives() {
+        memory::set_rank(43);
+        let live = || memory::account(43)[Family::Gradients].live;
+        let params = build(DType::F32);
+        let all: Vec<Param> = params.iter().cloned().collect();
+        for _ in 0..2 {
+            assert_eq!(live(), 0);
+            accumulate::<f32>(&all[2..], |grad, _| grad.fill(1.0)).unwrap();
+            assert!(live() >= 20, "c's, and not those of the other flat buffer");
+            assert!(live() < 20 + 56);
+            params.begin_step().unwrap();
+        }
+    }
+
+    #[test]
     fn every_type_starts_from_the_same_values() {
         let wide = build(DType::F64).get("a").unwrap().to_tensor().unwrap();
         for dtype in [DType::F32, DType::BF16, DType::F16] {
