@@ -1,0 +1,3 @@
+//! The book's tool.
+pub mod exercises;
+pub mod runs;
