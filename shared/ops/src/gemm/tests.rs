@@ -1,3 +1,4 @@
+//! Products against sums in f64, of every type, shape and plan.
 use super::*;
 use crate::threads;
 use half::{bf16, f16};

@@ -1,3 +1,4 @@
+//! Work is shared out once and whole, and a panic reaches the caller.
 use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
