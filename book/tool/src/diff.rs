@@ -3,18 +3,15 @@ use crate::highlight;
 use crate::house::{Change, House};
 use crate::html::escape;
 use crate::source::{self, Source};
+use crate::words;
 use anyhow::{Result, bail};
-use similar::{Algorithm, ChangeTag, DiffOp, DiffTag, InlineChangeOptions, TextDiff};
+use similar::{Algorithm, ChangeTag, DiffOp, DiffTag, TextDiff};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::ops::Range;
 
 /// Unchanged lines shown around changed ones.
 const CONTEXT: usize = 3;
-
-/// Words are marked only in lines that are mostly alike; below this share of equal
-/// text, a line is another line.
-const ALIKE: f32 = 0.6;
 
 /// Lines added and removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -113,39 +110,27 @@ fn listing(new: &Source) -> String {
     format!("<figure class=\"diff\"><pre class=\"hljs\">{rows}</pre></figure>\n")
 }
 
-/// Byte ranges within a line.
+/// Byte ranges within lines.
 type Marked = HashMap<usize, Vec<Range<usize>>>;
 
 /// The differing lines of two sources and what is around them, words marked.
 fn between(old: &Source, new: &Source) -> String {
     let diff = lines(&old.text, &new.text);
     let (mut old_words, mut new_words) = (Marked::new(), Marked::new());
-    let mut options = InlineChangeOptions::default();
-    options.min_ratio(ALIKE).semantic_cleanup(true);
-    for change in diff.iter_all_inline_changes_with_options(options) {
-        let words = match (change.tag(), change.old_index(), change.new_index()) {
-            (ChangeTag::Delete, Some(line), _) => old_words.entry(line).or_default(),
-            (ChangeTag::Insert, _, Some(line)) => new_words.entry(line).or_default(),
-            _ => continue,
-        };
-        let mut at = 0;
-        for (differs, text) in change.iter_strings_lossy() {
-            if differs {
-                words.push(at..at + text.len());
-            }
-            at += text.len();
-        }
-    }
     let (left, right) = (Side::new(old), Side::new(new));
     let mut body = String::new();
     for group in diff.grouped_ops(CONTEXT) {
         let start = group.first().map_or(0, |op| op.new_range().start);
         if start > 0 {
-            let inside = right.enclosing(start);
-            let inside = escape(inside);
-            let _ = writeln!(body, "<span class=\"line hunk\">⋯ {inside}</span>");
+            let inside = escape(right.enclosing(start));
+            let _ = write!(body, "<span class=\"line hunk\">⋯ {inside}\n</span>");
         }
         for op in &group {
+            for (i, j) in words::pairs(&left.lines, &right.lines, op) {
+                let (old, new) = words::differing(left.lines[i], right.lines[j]);
+                old_words.insert(i, old);
+                new_words.insert(j, new);
+            }
             rows(&mut body, op, &left, &right, (&old_words, &new_words));
         }
     }
@@ -233,8 +218,9 @@ impl<'a> Side<'a> {
             Row::Added => ("added", "+"),
         };
         let (number, line) = (self.first_line + i, self.lines[i]);
-        let mut html =
-            format!("<span class=\"line {class}\" data-line=\"{number}\"><i>{sign}</i>");
+        let mut html = format!(
+            "<span class=\"line {class}\" data-line=\"{number}\"><i>{sign}</i>"
+        );
         let is_word = |at: usize| words.iter().any(|range| range.contains(&at));
         let end = line.trim_end_matches('\n').len();
         let mut at = 0;
@@ -244,7 +230,8 @@ impl<'a> Side<'a> {
             while at < until {
                 let marked = is_word(at);
                 let mut to = at + 1;
-                let same = |to: usize| !line.is_char_boundary(to) || is_word(to) == marked;
+                let same =
+                    |to: usize| !line.is_char_boundary(to) || is_word(to) == marked;
                 while to < until && same(to) {
                     to += 1;
                 }
@@ -257,10 +244,22 @@ impl<'a> Side<'a> {
     }
 
     /// The function or type that line `upto` lies in.
+    /// Nothing if the line begins something itself.
     fn enclosing(&self, upto: usize) -> &'a str {
+        if !self.lines[upto].starts_with(' ') {
+            return "";
+        }
         let starts = [
-            "fn ", "pub fn ", "impl", "pub struct ", "struct ", "pub enum ", "enum ",
-            "mod ", "pub trait ", "trait ",
+            "fn ",
+            "pub fn ",
+            "impl",
+            "pub struct ",
+            "struct ",
+            "pub enum ",
+            "enum ",
+            "mod ",
+            "pub trait ",
+            "trait ",
         ];
         let mut before = self.lines[..upto.min(self.lines.len())].iter().rev();
         let line = before.find(|line| {

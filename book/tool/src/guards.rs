@@ -59,9 +59,7 @@ fn packages_below(root: &Path, folder: &str) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(found);
     }
-    for entry in
-        fs::read_dir(&path).with_context(|| format!("cannot list {path:?}"))?
-    {
+    for entry in fs::read_dir(&path).with_context(|| format!("cannot list {path:?}"))? {
         let path = entry?.path();
         if path.join("Cargo.toml").is_file() {
             let name = path.file_name().unwrap_or_default();
@@ -72,7 +70,11 @@ fn packages_below(root: &Path, folder: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read_package(root: &Path, package: &Path, problems: &mut Problems) -> Result<Package> {
+fn read_package(
+    root: &Path,
+    package: &Path,
+    problems: &mut Problems,
+) -> Result<Package> {
     let folder = root.join(package);
     let mut about = String::new();
     for file in ["src/lib.rs", "src/main.rs"] {

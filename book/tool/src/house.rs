@@ -57,7 +57,8 @@ impl House {
         for entry in entries {
             let path = entry?.path();
             if path.join("Cargo.toml").is_file() {
-                names.extend(path.file_name().map(|n| n.to_string_lossy().into_owned()));
+                names
+                    .extend(path.file_name().map(|n| n.to_string_lossy().into_owned()));
             }
         }
         names.sort();
@@ -83,7 +84,10 @@ impl House {
     fn position(&self, name: &str) -> Result<usize> {
         let is = |chapter: &Chapter| {
             chapter.name == name
-                || chapter.name.split_once('_').is_some_and(|(number, _)| number == name)
+                || chapter
+                    .name
+                    .split_once('_')
+                    .is_some_and(|(number, _)| number == name)
         };
         self.chapters.iter().position(is).ok_or_else(|| {
             let names: Vec<_> = self.chapters.iter().map(|c| c.name.as_str()).collect();
@@ -245,7 +249,9 @@ fn read_chapter(folder: &Path, name: &str, problems: &mut Problems) -> Result<Ch
 /// What `#[path = "…"]` says.
 fn named_elsewhere(module: &syn::ItemMod) -> Option<String> {
     module.attrs.iter().find_map(|attr| match &attr.meta {
-        syn::Meta::NameValue(pair) if pair.path.is_ident("path") => literal(&pair.value),
+        syn::Meta::NameValue(pair) if pair.path.is_ident("path") => {
+            literal(&pair.value)
+        }
         _ => None,
     })
 }
@@ -308,7 +314,9 @@ pub fn rust_files(folder: &Path) -> Result<Vec<String>> {
 /// The text of `//!` comments, a line each.
 pub fn module_docs(attrs: &[syn::Attribute]) -> String {
     let mut docs = BTreeMap::new();
-    for attr in attrs.iter().filter(|attr| matches!(attr.style, syn::AttrStyle::Inner(_))) {
+    for attr in
+        attrs.iter().filter(|attr| matches!(attr.style, syn::AttrStyle::Inner(_)))
+    {
         if let syn::Meta::NameValue(pair) = &attr.meta
             && pair.path.is_ident("doc")
             && let Some(text) = literal(&pair.value)

@@ -26,3 +26,4 @@ pub mod serve;
 pub mod source;
 pub mod tables;
 pub mod warnings;
+pub mod words;

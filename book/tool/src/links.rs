@@ -39,7 +39,8 @@ impl<'a> Pages<'a> {
             }
         }
         for chapter in expanded.chapters() {
-            let page = chapter.source_path.as_ref().and_then(|path| pages.get_mut(path));
+            let page =
+                chapter.source_path.as_ref().and_then(|path| pages.get_mut(path));
             if let Some((_, headings)) = page {
                 *headings = targets(&chapter.content);
             }
@@ -73,13 +74,18 @@ impl<'a> Pages<'a> {
     ) {
         let at = range.start;
         match event {
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(tag))) if tag.is_empty() => {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(tag)))
+                if tag.is_empty() =>
+            {
                 let what = "a block of code without a language: expected ```rust, ```sh, \
                             ```console or ```text";
                 say(at, what.into());
             }
             Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)) => {
-                say(at, "an indented block of code: fence it, and name its language".into());
+                say(
+                    at,
+                    "an indented block of code: fence it, and name its language".into(),
+                );
             }
             Event::Start(Tag::Link { dest_url, .. }) => {
                 self.link(page, files, &dest_url).unwrap_or_else(|e| say(at, e));

@@ -94,10 +94,14 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 /// The nearest folder, from here upwards, that has a book and chapters.
 fn workspace() -> Result<PathBuf> {
     let here = std::env::current_dir().context("cannot tell the current folder")?;
-    let is_root =
-        |folder: &&Path| folder.join("book/src").is_dir() && folder.join("chapters").is_dir();
+    let is_root = |folder: &&Path| {
+        folder.join("book/src").is_dir() && folder.join("chapters").is_dir()
+    };
     here.ancestors().find(is_root).map(Path::to_path_buf).with_context(|| {
-        format!("no book/src and chapters in {} or above: go there first", here.display())
+        format!(
+            "no book/src and chapters in {} or above: go there first",
+            here.display()
+        )
     })
 }
 

@@ -81,10 +81,14 @@ impl Prose {
         problems: &mut Problems,
     ) -> String {
         let text = std::mem::take(&mut self.text);
-        let text = values(&text, &mut |at, error| {
-            let line = self.first_line + text[..at].matches('\n').count();
-            problems.add(place, line, format!("{error:#}"));
-        }, sources);
+        let text = values(
+            &text,
+            &mut |at, error| {
+                let line = self.first_line + text[..at].matches('\n').count();
+                problems.add(place, line, format!("{error:#}"));
+            },
+            sources,
+        );
         match math::replace(&text) {
             Ok(text) => text,
             Err(errors) => {
@@ -194,10 +198,9 @@ fn block(
         "run" => {
             let lines = |option: &str| match options.get(option) {
                 None => Ok(None),
-                Some(text) => text
-                    .parse()
-                    .map(Some)
-                    .map_err(|_| anyhow!("{option}={text}: expected a number of lines")),
+                Some(text) => text.parse().map(Some).map_err(|_| {
+                    anyhow!("{option}={text}: expected a number of lines")
+                }),
             };
             listing::run(&sources.runs, argument(0), lines("head")?, lines("tail")?)
         }

@@ -44,7 +44,11 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "the book has {count} problem{}:", if count == 1 { "" } else { "s" })?;
+        write!(
+            f,
+            "the book has {count} problem{}:",
+            if count == 1 { "" } else { "s" }
+        )?;
         for Problem { file, line, message } in &self.0 {
             write!(f, "\n  {file}:{line}: {message}")?;
         }

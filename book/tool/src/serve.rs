@@ -5,15 +5,22 @@ use notify::{RecursiveMode, Watcher};
 use std::fs::File;
 use std::io::Cursor;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::Arc;
 use std::time::Duration;
 use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
 
 /// What the book is made of.
-const WATCHED: [&str; 7] =
-    ["book/src", "book/runs", "book/theme", "book/book.toml", "chapters", "shared", "tests"];
+const WATCHED: [&str; 7] = [
+    "book/src",
+    "book/runs",
+    "book/theme",
+    "book/book.toml",
+    "chapters",
+    "shared",
+    "tests",
+];
 
 /// Changes that come within this time are one.
 const QUIET: Duration = Duration::from_millis(200);

@@ -1,0 +1,462 @@
+//! Everything in the book is made from the crates, and whatever is broken or stale
+//! fails the build at its line.
+use book_tool::book::{Stale, build};
+use book_tool::house::{Change, House};
+use book_tool::problem::Problems;
+use book_tool::{diff, source};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A copy of the workspace of three chapters.
+fn workspace() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/house");
+    copy(&fixture, folder.path());
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => fs::write(&target, fs::read(&path).unwrap()).unwrap(),
+        }
+    }
+}
+
+fn write(root: &Path, file: &str, text: &str) {
+    let path = root.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn replace(root: &Path, file: &str, old: &str, new: &str) {
+    let text = fs::read_to_string(root.join(file)).unwrap();
+    assert!(text.contains(old), "{file} has no {old}");
+    write(root, file, &text.replacen(old, new, 1));
+}
+
+fn house(root: &Path) -> (House, String) {
+    let mut problems = Problems::default();
+    let house = House::load(root, &mut problems).unwrap();
+    (house, problems.to_string())
+}
+
+fn built(root: &Path) -> PathBuf {
+    build(root, None, Stale::Refuse).unwrap()
+}
+
+fn html(root: &Path, page: &str) -> String {
+    fs::read_to_string(built(root).join(page)).unwrap()
+}
+
+/// What a build says that must fail.
+fn refused(root: &Path) -> String {
+    format!("{:#}", build(root, None, Stale::Refuse).unwrap_err())
+}
+
+/// What a build says whose front page ends with `text`; its first line is line 6.
+fn refused_page(text: &str) -> String {
+    let folder = workspace();
+    let page = format!("# Front\n\nSee\nthis.\n\n{text}\n");
+    write(folder.path(), "book/src/index.md", &page);
+    refused(folder.path())
+}
+
+#[test]
+fn a_step_is_what_a_chapter_tells() {
+    let folder = workspace();
+    let (house, problems) = house(folder.path());
+    assert_eq!(problems, "the book has 0 problems:");
+    let change = |file: &str, from: Option<&str>| Change {
+        file: file.into(),
+        from: from.map(String::from),
+    };
+    let ch01 = ["lib.rs", "layer.rs", "model.rs", "train.rs", "main.rs"];
+    assert_eq!(house.step("ch01").unwrap(), ch01.map(|file| change(file, None)));
+    // Its main.rs differs in the chapter's name alone.
+    let ch02 = [
+        change("lib.rs", Some("ch01_base")),
+        change("model.rs", Some("ch01_base")),
+        change("wide.rs", None),
+    ];
+    assert_eq!(house.step("ch02_wider").unwrap(), ch02);
+    // What ch02 had from ch01 is compared with ch01's.
+    let ch03 = [
+        change("lib.rs", Some("ch02_wider")),
+        change("engine.rs", None),
+        change("engine/queue.rs", None),
+        change("train.rs", Some("ch01_base")),
+        change("main.rs", Some("ch02_wider")),
+    ];
+    assert_eq!(house.step("ch03").unwrap(), ch03);
+    assert_eq!(house.chapter("ch03").unwrap().about, "Chapter 3: ranks.");
+}
+
+#[test]
+fn an_unknown_chapter_is_an_error_that_lists_those_there_are() {
+    let text = refused_page("{{#step ch07}}");
+    let expected = "book/src/index.md:6: no chapter `ch07`; there are ch01_base, ";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_retold_file_equal_to_its_ancestor_is_an_error() {
+    let folder = workspace();
+    let root = folder.path();
+    replace(
+        root,
+        "chapters/ch03_ranks/src/lib.rs",
+        "\"../../ch02_wider/src/model.rs\"",
+        "\"model.rs\"",
+    );
+    replace(root, "chapters/ch03_ranks/src/lib.rs", "#[path = \"model.rs\"]\n", "");
+    let model =
+        fs::read_to_string(root.join("chapters/ch02_wider/src/model.rs")).unwrap();
+    write(root, "chapters/ch03_ranks/src/model.rs", &model);
+    let text = refused(root);
+    let expected =
+        "chapters/ch03_ranks/src/model.rs:1: retold, but equal to ch02_wider's";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_file_is_named_where_it_was_last_told() {
+    let folder = workspace();
+    replace(
+        folder.path(),
+        "chapters/ch03_ranks/src/lib.rs",
+        "ch02_wider/src/model",
+        "ch01_base/src/model",
+    );
+    let text = refused(folder.path());
+    assert!(text.contains("ch03_ranks/src/lib.rs:1: model.rs is named as told in ch01_base, but ch02_wider told it last"), "{text}");
+}
+
+#[test]
+fn a_path_that_leads_nowhere_and_a_file_that_nothing_names_are_errors() {
+    let folder = workspace();
+    replace(
+        folder.path(),
+        "chapters/ch03_ranks/src/lib.rs",
+        "ch02_wider/src/wide",
+        "ch02_wider/src/wider",
+    );
+    write(folder.path(), "chapters/ch02_wider/src/lost.rs", "//! Lost.\n");
+    let text = refused(folder.path());
+    assert!(text.contains("ch03_ranks/src/lib.rs:8: #[path]: there is no "), "{text}");
+    assert!(
+        text.contains("ch02_wider/src/lost.rs:1: no `mod` in lib.rs leads here"),
+        "{text}"
+    );
+    assert!(text.starts_with("the book has 2 problems:"), "{text}");
+}
+
+#[test]
+fn differing_words_are_marked_and_lines_counted() {
+    let folder = workspace();
+    let (house, _) = house(folder.path());
+    let html = diff::diff(&house, "ch01_base/src/model.rs", "ch02_wider/src/model.rs");
+    let html = html.unwrap();
+    // Of the changed line, only what was put in.
+    assert!(
+        html.contains("(<b class=\"hljs-number\">2.0</b><b> </b><b>*</b><b> </b>x);"),
+        "{html}"
+    );
+    assert!(
+        html.contains("<span class=\"plus\">+2</span> <span class=\"minus\">−1</span>")
+    );
+    // Numbers of the old file for what was removed, of the new one for the rest.
+    assert!(html.contains("<span class=\"line removed\" data-line=\"15\"><i>-</i>"));
+    assert!(html.contains("<span class=\"line added\" data-line=\"16\"><i>+</i>"));
+    // Unchanged lines far away are left out, and it is said where one is.
+    assert!(!html.contains("second: "), "{html}");
+    assert!(html.contains("⋯ impl Model"), "{html}");
+}
+
+#[test]
+fn a_step_shows_every_file_folded() {
+    let folder = workspace();
+    let (house, _) = house(folder.path());
+    let html = diff::step(&house, "ch03").unwrap();
+    let row = "<tr><td><code>train.rs</code></td><td>retold</td>\
+               <td><code>ch01_base</code></td>\
+               <td><span class=\"plus\">+2</span> <span class=\"minus\">−2</span>";
+    assert!(html.contains(row), "{html}");
+    assert!(
+        html.contains("<td><code>engine/queue.rs</code></td><td>new</td><td></td>")
+    );
+    assert_eq!(html.matches("<details class=\"file\">").count(), 5);
+    assert!(
+        html.contains("<b>,</b><b> </b><b>ranks</b><b>:</b><b> </b><b class=\"hljs-type\">usize</b>"),
+        "{html}"
+    );
+}
+
+#[test]
+fn equal_things_have_no_difference_to_show() {
+    let text = refused_page(
+        "{{#diff ch01_base/src/model.rs:Model ch02_wider/src/model.rs:Model}}",
+    );
+    assert!(text.contains("index.md:6: `ch01_base/src/model.rs:Model` and"), "{text}");
+    assert!(text.contains("are equal"), "{text}");
+}
+
+#[test]
+fn items_are_found_by_name() {
+    let folder = workspace();
+    let find = |item: &str| {
+        let spec = format!("ch01_base/src/layer.rs:{item}");
+        source::find(folder.path(), &spec).map(|found| (found.first_line, found.text))
+    };
+    let (line, text) = find("Layer").unwrap();
+    assert_eq!(line, 6);
+    assert!(
+        text.starts_with("/// One number.\n#[derive(Clone)]\npub struct"),
+        "{text}"
+    );
+    assert!(text.ends_with("pub weight: f64,\n}\n"), "{text}");
+    // A method loses the indentation of its block.
+    let (line, text) = find("Layer::forward").unwrap();
+    assert_eq!(line, 16);
+    let expected = "/// `weight · x`.\npub fn forward(&self, x: f64) -> f64 {\n    \
+                    self.weight * x\n}\n";
+    assert_eq!(text, expected);
+    assert_eq!(find("inner::forward").unwrap().0, 37);
+    assert_eq!(find("Model::clone").unwrap().0, 42);
+    assert_eq!(find("SCALE").unwrap().1.lines().count(), 2);
+    assert!(find("twice").unwrap().1.contains("($x:expr)"));
+    assert!(find("Maker::make").unwrap().1.starts_with("/// From a seed."));
+    let error = format!("{:#}", find("backward").unwrap_err());
+    assert_eq!(error, "chapters/ch01_base/src/layer.rs: there is no item `backward`");
+    // Two methods of one name would be a guess.
+    let file = "chapters/ch01_base/src/layer.rs";
+    let twin = "impl Layer {\n    fn forward() {}\n}\n";
+    let text = fs::read_to_string(folder.path().join(file)).unwrap() + twin;
+    write(folder.path(), file, &text);
+    let error = format!("{:#}", find("Layer::forward").unwrap_err());
+    assert!(
+        error.contains("several items `Layer::forward`, in lines 16, 53"),
+        "{error}"
+    );
+}
+
+/// What is on the page, what the build says; all of them at once, each at its line.
+const BREAKS: [(&str, &str); 20] = [
+    (
+        "{{#diff ch01_base/src/lost.rs ch02_wider/src/model.rs}}",
+        "cannot read chapters/ch01_base/src/lost.rs",
+    ),
+    ("{{#code ch01_base/src/layer.rs:lost}}", "there is no item `lost`"),
+    ("{{#code shared/tools/src/lost.rs}}", "cannot read shared/tools/src/lost.rs"),
+    ("{{#run lost}}", "lost"),
+    ("It is {{#value lost.loss}} nats.", "lost"),
+    ("{{#figure lost caption=\"x\"}}", "no figure `lost`"),
+    ("{{#figure lost}}", "a figure needs a caption"),
+    ("{{#exercise ch01_base ex1_lost}}", "ch01_base has no exercise `ex1_lost`"),
+    ("The sum $\\frac{1}$ is", "formula `\\frac{1}`"),
+    ("It costs $5 a day.", "opens a formula that does not end"),
+    ("[there](lost.md)", "SUMMARY.md has no page lost.md"),
+    ("[there](more/second.md#lost)", "more/second.md has no heading #lost"),
+    ("[here](#lost)", "index.md has no heading #lost"),
+    ("![picture](lost.svg)", "link to `lost.svg`"),
+    ("<a href=\"lost.html\">there</a>", "link to `lost.html`"),
+    ("```\ncode\n```", "a block of code without a language"),
+    ("    indented();", "an indented block of code"),
+    ("{{#include lost.md}}", "no directive `include`"),
+    ("  {{#step ch01}}", "stands alone in its line"),
+    ("{{#run a head=3 color=red}}", "has no option `color`"),
+];
+
+#[test]
+fn every_break_fails_the_build_at_its_line() {
+    for (text, expected) in BREAKS {
+        let said = refused_page(text);
+        assert!(said.starts_with("the book has 1 problem:\n"), "{text}: {said}");
+        let line = said.lines().nth(1).unwrap();
+        let place = "  book/src/index.md:6: ";
+        assert!(line.starts_with(place), "{text}: {said}");
+        assert!(line.contains(expected), "{text}: {said}");
+    }
+}
+
+#[test]
+fn all_breaks_are_listed_at_once() {
+    let breaks = BREAKS.map(|(text, _)| text.to_string() + "\n\n");
+    let text = breaks.concat();
+    let said = refused_page(&text);
+    // An unfinished formula hides what follows in its paragraph only.
+    assert_eq!(said.lines().count(), 1 + BREAKS.len(), "{said}");
+    let mut line = 6;
+    for ((_, expected), text) in BREAKS.iter().zip(breaks) {
+        let place = format!("  book/src/index.md:{line}: ");
+        let mut found = said.lines().filter(|said| said.starts_with(&place));
+        assert!(found.any(|said| said.contains(expected)), "{line} {expected}: {said}");
+        line += text.matches('\n').count();
+    }
+}
+
+#[test]
+fn summary_and_pages_agree() {
+    let folder = workspace();
+    write(folder.path(), "book/src/lost.md", "# Lost\n");
+    let said = refused(folder.path());
+    assert!(said.contains("book/src/lost.md:1: not in SUMMARY.md"), "{said}");
+    let folder = workspace();
+    fs::remove_file(folder.path().join("book/src/more/second.md")).unwrap();
+    let said = refused(folder.path());
+    assert!(
+        said.contains("SUMMARY.md:4: there is no page book/src/more/second.md"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_mdbook_warns_of_fails_the_build() {
+    let said = refused_page("<div>\n\nnot closed");
+    assert!(said.contains("mdBook warns"), "{said}");
+}
+
+#[test]
+fn code_changes_pages() {
+    let folder = workspace();
+    let page = "# Front\n\n{{#step ch01}}\n\n{{#code ch01_base/src/train.rs:train}}\n\n\
+                {{#house}}\n\n{{#sizes}}\n";
+    write(folder.path(), "book/src/index.md", page);
+    let before = html(folder.path(), "index.html");
+    replace(folder.path(), "chapters/ch01_base/src/train.rs", "0..steps", "1..=steps");
+    let after = html(folder.path(), "index.html");
+    assert_eq!(before.matches("1..=steps").count(), 0);
+    // In the step it is cut into pieces with colours.
+    assert_eq!(after.matches("1..=steps").count(), 1);
+    let piece = "<span class=\"hljs-number\">1</span>..=steps";
+    assert!(!before.contains(piece) && after.contains(piece));
+    // A line more: in the step's table, and in the chapter's size.
+    replace(
+        folder.path(),
+        "chapters/ch01_base/src/train.rs",
+        "    for",
+        "    let a = 1;\n    for",
+    );
+    let longer = html(folder.path(), "index.html");
+    assert!(after.contains("+8</span>") && longer.contains("+9</span>"), "{longer}");
+    let lines = |html: &str| -> usize {
+        let cell = html.split("<td>5</td><td>").nth(1).unwrap();
+        cell.split('<').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(lines(&longer), lines(&after) + 1);
+}
+
+#[test]
+fn the_house_is_drawn_from_the_chapters() {
+    let folder = workspace();
+    write(folder.path(), "book/src/index.md", "# Front\n\n{{#house}}\n\n{{#guards}}\n");
+    let html = html(folder.path(), "index.html");
+    for row in [
+        "<td><code>model.rs</code></td><td><b>new</b></td><td><b>retold</b></td><td>·</td>\
+         <td><code>ch02_wider</code></td>",
+        "<td><code>train.rs</code></td><td><b>new</b></td><td>·</td><td><b>retold</b></td>\
+         <td><code>ch03_ranks</code></td>",
+        "<td><code>wide.rs</code></td><td></td><td><b>new</b></td><td>·</td>",
+    ] {
+        assert!(html.contains(row), "{row}\n{html}");
+    }
+    // Chapters before what they share.
+    let [chapter, tools] =
+        ["Chapter 1: a model of two numbers. 1 tests.", "no chapter teaches. 2 tests."]
+            .map(|text| html.find(text).unwrap_or_else(|| panic!("{text}\n{html}")));
+    assert!(chapter < tools);
+    assert!(
+        html.contains("That tools are sharp. <span class=\"count\">2</span>"),
+        "{html}"
+    );
+    assert!(html.contains("<li>a drill turns</li>"), "{html}");
+}
+
+#[test]
+fn tests_that_do_not_say_what_they_guard_are_errors() {
+    let folder = workspace();
+    write(folder.path(), "book/src/index.md", "# Front\n\n{{#guards}}\n");
+    replace(folder.path(), "shared/tools/tests/tools.rs", "//! That", "// That");
+    let said = refused(folder.path());
+    assert!(
+        said.contains("shared/tools/tests/tools.rs:1: tests without a `//!`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn formulas_become_mathml_that_markdown_leaves_alone() {
+    let folder = workspace();
+    let page = "# Front\n\nA $a_i * b_i$ and *this* and $c * d$; `$x$`, \\$5.\n\n\
+                | $|x|$ | y |\n| --- | --- |\n| $\\sum_i$ | 2 |\n\n$$\na = b\n$$\n\n\
+                ```sh\necho $HOME $x$\n```\n";
+    write(folder.path(), "book/src/index.md", page);
+    let html = html(folder.path(), "index.html");
+    assert_eq!(html.matches("<math").count(), 5, "{html}");
+    assert_eq!(html.matches("display=\"block\"").count(), 1);
+    // The stars are products, not emphasis.
+    assert_eq!(html.matches("<em>").count(), 1, "{html}");
+    assert_eq!(html.matches("<mo>∗</mo>").count(), 2, "{html}");
+    assert!(html.contains("<code>$x$</code>, $5."), "{html}");
+    assert_eq!(html.matches("<th>").count(), 2, "{html}");
+    assert!(html.contains("echo $HOME $x$"), "{html}");
+}
+
+#[test]
+fn a_directive_can_be_shown_instead_of_followed() {
+    let folder = workspace();
+    let page = "# Front\n\nWrite `\\{{#value a.b}}`, or\n\n```text\n{{#run a}}\n```\n";
+    write(folder.path(), "book/src/index.md", page);
+    let html = html(folder.path(), "index.html");
+    assert!(html.contains("<code>{{#value a.b}}</code>"), "{html}");
+    assert!(html.contains("{{#run a}}\n"), "{html}");
+}
+
+#[test]
+fn nothing_was_written_when_something_is_wrong() {
+    let folder = workspace();
+    write(folder.path(), "book/src/index.md", "# Front\n\n{{#step ch09}}\n");
+    refused(folder.path());
+    assert!(!folder.path().join("target").exists());
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    entries.flat_map(below).collect()
+}
+
+#[test]
+fn the_book_of_this_workspace_needs_no_network() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let dest = TempDir::new().unwrap();
+    let book = build(root, Some(dest.path()), Stale::Show).unwrap();
+    assert!(book.join("fonts/stix-two-math.woff2").is_file());
+    let mut pages = 0;
+    for path in files(&book) {
+        let Some(extension @ ("html" | "css")) =
+            path.extension().and_then(|extension| extension.to_str())
+        else {
+            continue;
+        };
+        let text = fs::read_to_string(&path).unwrap();
+        pages += usize::from(extension == "html");
+        // What a page loads by itself: not where its links lead.
+        for loads in
+            ["src=\"http", "src=\"//", "url(http", "url(\"http", "url(//", "@import"]
+        {
+            assert!(!text.contains(loads), "{}: {loads}", path.display());
+        }
+        for link in text.split("<link ").skip(1) {
+            let link = link.split('>').next().unwrap();
+            assert!(!link.contains("href=\"http"), "{}: {link}", path.display());
+        }
+    }
+    assert!(pages > 3);
+}
