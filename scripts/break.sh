@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Breaks a copy of the workspace on purpose, and shows what notices.
+#
+#     scripts/break.sh book/breaks/NAME.patch cargo test -p PACKAGE ...
+#
+# Copies the tracked and new files to target/break, applies the patch there and runs the
+# command in that folder. Your files are left as they are. Succeeds if the command runs
+# and fails: a break that nothing notices is an error.
+set -euo pipefail
+if [ $# -lt 2 ]; then
+    echo "usage: scripts/break.sh PATCH COMMAND..." >&2
+    exit 2
+fi
+cd "$(dirname "$0")/.."
+patch=$(realpath "$1")
+shift
+root=$PWD
+copy=$root/target/break
+# The copy has artifacts of its own, but shares those of the crates from elsewhere.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+export CARGO_TERM_COLOR=never RUST_BACKTRACE=0
+
+mkdir -p "$copy"
+find "$copy" -mindepth 1 -delete
+git ls-files -z -co --exclude-standard | tar --null -T - --ignore-failed-read -c \
+    2>/dev/null | tar -x -C "$copy"
+cd "$copy"
+# Outside of any repository, as far as git is told, so that paths are this folder's.
+if ! GIT_CEILING_DIRECTORIES=$root git apply "$patch"; then
+    echo "error: ${patch#"$root"/} no longer applies: make it anew" >&2
+    exit 1
+fi
+# Cargo compares times, and an earlier break may be what it built last.
+find chapters shared tests -name '*.rs' -exec touch {} +
+if ! "$@" --no-run --quiet 2>build.log; then
+    cat build.log >&2
+    echo "error: with ${patch#"$root"/} it does not even build" >&2
+    exit 1
+fi
+if "$@" --quiet 2>&1; then
+    echo "error: nothing noticed ${patch#"$root"/}" >&2
+    exit 1
+fi
