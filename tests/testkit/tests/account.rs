@@ -16,10 +16,11 @@ fn exact(counts: Counts) -> Counts {
 #[track_caller]
 fn agree(name: &str, [predicted, measured]: [Counts; 2]) {
     assert_eq!(exact(measured), exact(predicted), "{name}");
-    // Names, tables of angles, a batch: little, but not nothing.
+    // Names and tables of angles: little. (What is known about the speed of products is
+    // shared by all ranks, and so may move between their accounts meanwhile.)
     let held = measured.held as f64 / predicted.held as f64;
     assert!(
-        (1.0..1.05).contains(&held),
+        (0.995..1.05).contains(&held),
         "{name}: {held} of what was predicted is held"
     );
     // Tokens, losses and the notes on the tape, beside the activations themselves.
