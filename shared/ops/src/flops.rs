@@ -6,9 +6,9 @@
 //! not what a formula says had to be: attention's blocks on the diagonal count whole,
 //! and so do the scores that its backward computes again.
 //!
-//! **Not counted** is everything else: norms, softmax, the gate, rotations, biases, sums
-//! of residuals and gradients, the optimizer. Their number per token grows with the
-//! hidden size where that of the products grows with its square.
+//! **Not counted** is everything else: norms, softmax, the gate, rotations, biases,
+//! sums of residuals and gradients, the optimizer. Their number per token grows with
+//! the hidden size where that of the products grows with its square.
 //!
 //! The count belongs to the thread. What a rank's helpers compute in a region
 //! ([`crate::threads`]) counts for the thread that entered it, so the number does not

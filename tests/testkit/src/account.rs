@@ -37,8 +37,8 @@ pub struct Counts {
     pub gradients: u64,
     /// Bytes of the optimizer's moments after the step.
     pub optimizer: u64,
-    /// Bytes of everything that is held after the step, these three included, but the
-    /// memory that each thread keeps to multiply in, which no size of the model changes.
+    /// Bytes of everything that is held after the step, these three included, but not
+    /// the scratch memory that each thread keeps to multiply in.
     pub held: u64,
     /// Most bytes at any moment that forward saved for backward.
     pub saved: u64,

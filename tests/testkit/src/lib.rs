@@ -1,5 +1,5 @@
-//! What the tests of several chapters share, and three programs: `account`, which counts
-//! the bytes and operations of a training step beside their closed forms,
+//! What the tests of several chapters share, and three programs: `account`, which
+//! counts the bytes and operations of a training step beside their closed forms,
 //! `check_reference`, which compares our model with one computed elsewhere, and
 //! `step_worker`, which is timed beside PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]
