@@ -122,9 +122,10 @@ fn introduction(config: &Config, inputs: &Inputs, params: &Params) -> String {
 /// in twice as many backward; looking up an embedding computes nothing. A token's
 /// scores against the `seq_len / 2` tokens that it sees on average, and the mixture of
 /// their values, cost `2 · 2 · seq_len / 2` per layer and channel forward.
-pub fn flops_per_token(model: &ModelConfig, params: &Params, seq_len: usize) -> f64 {
-    let matrices = params.iter().filter(|param| param.shard().is_matrix());
-    let mut elements: usize = matrices.map(|param| param.shard().elements()).sum();
+pub fn flops_per_token(model: &ModelConfig, seq_len: usize) -> f64 {
+    let tensors = model.tensors();
+    let matrices = tensors.iter().filter(|tensor| tensor.shape.len() > 1);
+    let mut elements: usize = matrices.map(|tensor| tensor.elements()).sum();
     if !model.tie_word_embeddings {
         elements -= model.vocab_size * model.hidden_size;
     }
@@ -135,7 +136,7 @@ pub fn flops_per_token(model: &ModelConfig, params: &Params, seq_len: usize) -> 
 fn log_options(config: &Config, inputs: &Inputs, params: &Params) -> runlog::Options {
     runlog::Options {
         steps: config.steps,
-        flops_per_token: flops_per_token(&inputs.model, params, config.seq_len),
+        flops_per_token: flops_per_token(&inputs.model, config.seq_len),
         // What the best matrix product reaches on this machine.
         peak_flops: match config.precision {
             Precision::Fp32 => ops::tune::peak_flops::<f32>(),

@@ -97,6 +97,13 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
 }
 
+impl TensorSpec {
+    /// How many numbers it holds.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
 impl ModelConfig {
     /// What transformers 5.23 takes for every field that `config.json` leaves out.
     pub fn defaults(family: Family) -> Self {

@@ -3,6 +3,7 @@
 //! Queries are taken [`BLOCK`] at a time; only their scores exist at any moment.
 //! Forward keeps the logarithm of each row's sum of exponentials, from which backward
 //! recomputes the probabilities (Dao et al. 2022, *FlashAttention*, §3.1).
+use crate::flops::of_attention;
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
 use crate::kernel::{max_of, read, simd, sum_over, tensor, uninit};
 use crate::tape::note;
@@ -96,7 +97,7 @@ pub fn attention(
 
     let (out, log_sums) = with_float!(qkv.dtype(), T => {
         read!(xs: [T] = qkv);
-        let (out, log_sums) = forward(xs, dims, &documents);
+        let (out, log_sums) = of_attention(|| forward(xs, dims, &documents));
         let shape = (batch, seq, heads * dim);
         (tensor(out, shape)?, tensor(log_sums, batch * heads * seq)?)
     });
@@ -107,7 +108,9 @@ pub fn attention(
             read!(outs: [T] = result);
             read!(dys: [T] = dy);
             read!(log_sums: [<T as Element>::Acc] = log_sums);
-            tensor(backward(xs, outs, log_sums, dys, dims, &documents), saved.shape())?
+            let dx =
+                of_attention(|| backward(xs, outs, log_sums, dys, dims, &documents));
+            tensor(dx, saved.shape())?
         });
         Ok(vec![dx])
     });

@@ -20,6 +20,7 @@ mod pack;
 mod scratch;
 mod simd;
 
+use crate::flops;
 use crate::threads;
 use crate::tune::{self, Choice, Shape};
 use blocks::Target;
@@ -138,6 +139,7 @@ fn gemm_by<A: Element, B: Element<Acc = A::Acc>, C: Element<Acc = A::Acc>>(
     inside("b", b.data.len(), (b.rows, b.row_stride), (b.cols, b.col_stride));
     inside("c", c.data.len(), (m, c.row_stride), (n, 1));
     assert!(m < 2 || c.row_stride >= n, "rows of c overlap");
+    flops::add_product(m, n, k);
     if m == 0 || n == 0 {
         return;
     }

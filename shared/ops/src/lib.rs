@@ -20,12 +20,13 @@
 //!
 //! All run in f64, f32, bf16 and f16; the 16-bit types are for storage, sums are in
 //! f32. Results do not depend on the number of threads ([`threads`]); each rank has its
-//! own.
+//! own. [`flops`] counts the operations that were really made.
 #![warn(missing_docs)]
 
 mod adamw;
 mod attention;
 mod elementwise;
+mod flops;
 pub mod gemm;
 mod head;
 mod kernel;
@@ -39,6 +40,7 @@ pub mod tune;
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::attention;
 pub use elementwise::{add, swiglu};
+pub use flops::{attention_flops, flops};
 pub use head::{IGNORE, embedding, head_loss};
 pub use linear::linear;
 pub use norm::{qk_norm, rms_norm};

@@ -24,10 +24,12 @@
 
 mod pool;
 
+use crate::flops::{self, Made};
 use pool::Pool;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Mutex;
 
 thread_local! {
     /// The pool this thread owns. Empty while it is in use, so that a nested region
@@ -95,8 +97,17 @@ pub fn run(tasks: usize, f: impl Fn(usize) + Sync) {
         return (0..tasks).for_each(f);
     };
     let threads = COUNT.replace(1);
-    let outcome = pool.run(tasks, &f);
+    // What helpers multiply counts for the caller, and no counter is shared meanwhile
+    // by tasks that multiply nothing.
+    let made = Mutex::new(Made::default());
+    let outcome = pool.run(tasks, &|task| {
+        let here = flops::take(|| f(task));
+        if here != Made::default() {
+            *made.lock().unwrap_or_else(|e| e.into_inner()) += here;
+        }
+    });
     COUNT.set(threads);
+    flops::add(made.into_inner().unwrap_or_else(|e| e.into_inner()));
     POOL.set(Some(pool));
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);

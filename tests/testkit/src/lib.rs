@@ -1,8 +1,10 @@
-//! What the tests of several chapters share, and two programs: `check_reference`, which
-//! compares our model with one computed elsewhere, and `step_worker`, which is timed
-//! beside PyTorch (`scripts/compare_torch`).
+//! What the tests of several chapters share, and three programs: `account`, which
+//! counts the bytes and operations of a training step beside their closed forms,
+//! `check_reference`, which compares our model with one computed elsewhere, and
+//! `step_worker`, which is timed beside PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]
 
+pub mod account;
 mod reference;
 
 pub use reference::{Comparison, Reference, worst};

@@ -10,6 +10,7 @@ mod plain;
 mod accumulation;
 mod agreement;
 mod errors;
+mod flops;
 mod model;
 mod optimizer;
 mod packed;
