@@ -1,10 +1,13 @@
-//! What the tests of several chapters share, and two programs: `check_reference`, which
+//! What the tests of several chapters share (reference models, and [`ranks`], which runs
+//! a check on several threads), and two programs: `check_reference`, which
 //! compares our model with one computed elsewhere, and `step_worker`, which is timed
 //! beside PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]
 
+mod ranks;
 mod reference;
 
+pub use ranks::ranks;
 pub use reference::{Comparison, Reference, worst};
 
 use anyhow::{Result, ensure};
