@@ -56,8 +56,8 @@ fn finite_differences_agree() {
         let want = difference(&x, i, |x| loss(x, &weight, &dy, eps));
         assert!(
             (dx[i] - want).abs() <= 1e-7,
-            "token {}, channel {}: dx is {:.6}, but moving x there changes the loss at \
-             a rate of {want:.6}. x counts directly and through the mean square: are \
+            "token {}, channel {}: dx is {:.9}, but moving x there changes the loss at \
+             a rate of {want:.9}. x counts directly and through the mean square: are \
              both terms there?",
             i / HIDDEN,
             i % HIDDEN,
@@ -103,8 +103,9 @@ fn the_op_agrees() {
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             assert!(
                 (got - want).abs() <= 1e-12,
-                "{name}[{i}] is {got:.9}, ops::rms_norm's backward says {want:.9}, with \
-                 eps = {eps}: it belongs under the root, beside the mean square"
+                "{name}[{i}] is {got:.9}, ops::rms_norm's backward says {want:.9}. eps \
+                 is {eps} here: if the other checks pass, look for it in your `r`, \
+                 under the root and beside the mean square"
             );
         }
     }

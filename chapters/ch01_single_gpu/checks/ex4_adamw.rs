@@ -39,7 +39,7 @@ fn the_first_step_is_as_long_as_the_learning_rate() {
 
 #[test]
 fn decay_is_decoupled_from_the_gradient() {
-    let start = [2.0, -0.3];
+    let start = [3.0, -0.3];
     let (mut values, mut first, mut second) = (start, [0.0; 2], [0.0; 2]);
     for step in 1..=3 {
         let hyper = ops::AdamW { weight_decay: 0.5, ..hyper(step) };
@@ -48,8 +48,8 @@ fn decay_is_decoupled_from_the_gradient() {
             let want = start * (1.0f64 - 0.01 * 0.5).powf(step as f64);
             assert!(
                 (value - want).abs() <= 1e-12,
-                "no gradient, lr 0.01, weight decay 0.5: after step {step} a value that \
-                 began as {start} is {value:.9}, expected {want:.9}. Decay takes off \
+                "no gradient, lr 0.01, weight decay 0.5: after step {step} what began \
+                 as {start} is {value:.9}, expected {want:.9}. Decay takes off \
                  lr · decay · w; it goes neither into the moments nor through the root"
             );
         }
@@ -73,8 +73,8 @@ fn the_gradient_is_clipped_before_the_moments_see_it() {
         assert!(
             (first[i] - mean).abs() <= 1e-12 && (second[i] - square).abs() <= 1e-12,
             "gradient {:.4}, grad_scale 0.25: the moments after the first step are \
-             {:.6} and {:.6}, expected {mean:.6} and {square:.6}: the scaled gradient's \
-             0.1 g and 0.05 g², kept without their correction",
+             {:.6} and {:.6}, expected {mean:.6} and {square:.6}: 0.1 g and 0.05 g² of \
+             the scaled gradient, kept without their correction",
             grads[i],
             first[i],
             second[i]
@@ -82,7 +82,8 @@ fn the_gradient_is_clipped_before_the_moments_see_it() {
     }
 }
 
-/// A changing learning rate, much decay, and gradients from huge to as small as epsilon.
+/// A changing learning rate, much decay, and gradients from huge to as small as
+/// epsilon.
 #[test]
 fn several_steps_agree_with_the_op() {
     const LEN: usize = 12;
@@ -103,16 +104,19 @@ fn several_steps_agree_with_the_op() {
         adamw(&hyper, values, &grads, first, second);
         let [values, first, second] = &mut theirs;
         ops::adamw(&hyper, values, &grads, first, second);
-        let names = ["second moment", "first moment", "value"];
-        for (name, which) in names.into_iter().zip([2, 1, 0]) {
+        let moment =
+            "It takes in the scaled gradient, and neither decay nor correction";
+        let value = "If only those with tiny gradients are off, look at where eps is \
+                     added; if all are, at the corrections and at which w decays";
+        let each =
+            [("second moment", moment), ("first moment", moment), ("value", value)];
+        for ((name, hint), which) in each.into_iter().zip([2, 1, 0]) {
             for i in 0..LEN {
                 let (got, want) = (ours[which][i], theirs[which][i]);
                 assert!(
                     (got - want).abs() <= 1e-11 * want.abs(),
                     "step {step}, element {i}, with gradients of about {:.0e}: the \
-                     {name} is {got:e}, ops::adamw's {want:e}. If it is only the value, \
-                     and only with tiny gradients, look at where eps is added; if it is \
-                     all values, at which w decays",
+                     {name} is {got:e}, ops::adamw's {want:e}. {hint}",
                     size(i)
                 );
             }

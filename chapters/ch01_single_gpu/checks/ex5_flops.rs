@@ -78,10 +78,10 @@ fn a_longer_row_adds_scores_and_mixtures() {
     let products = (3 * 6 * 8 * 100) as f64;
     assert!(
         long - short == 6.0 * products,
-        "rows of 164 tokens instead of 64 add {} FLOPs per token, {:.2} for each layer, \
-         channel and token more, expected 6: forward 2 for the score and 2 for the \
-         mixture, twice that backward, and half of it all, since attention is causal. \
-         The channels are those of all {} query heads",
+        "rows of 164 tokens instead of 64 add {} FLOPs per token, {:.2} for each \
+         layer, channel and token more, expected 6: forward 2 for the score and 2 for \
+         the mixture, twice that backward, and half of it all, since attention is \
+         causal. The channels are those of all {} query heads",
         long - short,
         (long - short) / products,
         model.num_attention_heads

@@ -51,9 +51,9 @@ fn a_simple_step_is_right() {
         let off = off(got, want);
         assert!(
             off <= 1e-12,
-            "untied, one micro-batch: the gradient of the {name} is off by {off:.1e} of \
-             its norm. A token that occurs twice adds to its row twice; a row that no \
-             token names is zero"
+            "untied, one micro-batch: the gradient of the {name} is off by {off:.1e} \
+             of its norm. A token that occurs twice adds to its row twice; a row \
+             that no token names is zero"
         );
     }
 }

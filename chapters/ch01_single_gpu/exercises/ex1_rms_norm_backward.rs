@@ -3,7 +3,9 @@
 //! A block normalizes the residual stream before attention and before the MLP. For one
 //! token $x$ of $h$ channels, with a learned weight $w$,
 //!
-//! $$y_i = w_i \, x_i \, r \qquad r = \frac{1}{\sqrt{\frac{1}{h}\sum_j x_j^2 + \epsilon}}$$
+//! $$y_i = w_i \, x_i \, r$$
+//!
+//! $$r = \frac{1}{\sqrt{\frac{1}{h} \sum_j x_j^2 + \epsilon}}$$
 //!
 //! Backward receives $dy$, the gradient of the loss with respect to $y$, and owes two
 //! gradients. That of the input, $dx$, is returned and goes on down the tape. That of
@@ -15,11 +17,11 @@
 //!
 //! ## Hint
 //!
-//! $x_i$ reaches the loss on two ways: directly, and through $r$, in which every channel
-//! of the token takes part. So $dx_i$ is a sum of two terms, and the second needs
-//! $\partial r / \partial x_i = -r^3 x_i / h$ and a sum over all channels. A test of the
-//! result: $y$ hardly changes when you double $x$, so what should $\sum_i x_i \, dx_i$
-//! be?
+//! $x_i$ reaches the loss in two ways: directly, and through $r$, in which every
+//! channel of the token takes part. So $dx_i$ is a sum of two terms, and the second
+//! needs $\partial r / \partial x_i = -r^3 x_i / h$ and a sum over all channels. A test
+//! of the result: $y$ hardly changes when you double $x$, so what should
+//! $\sum_i x_i \, dx_i$ be?
 #![allow(unused_variables)]
 
 /// The gradient of the input of RMSNorm; that of the weight is added to `dweight`.

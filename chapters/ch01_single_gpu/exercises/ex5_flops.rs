@@ -12,16 +12,16 @@
 //!   meeting costs a dot product (the score), and a weighted value (the mixture);
 //! - norms, biases, activations, the softmax and the optimizer count for nothing.
 //!
-//! Count them from the architecture alone, for any of our models: key/value heads may be
-//! fewer than heads, `head_dim` need not be `hidden_size / num_attention_heads`, and the
-//! output matrix may be the embedding (`tie_word_embeddings`). The check builds each
-//! model and asks the chapter's `run::flops_per_token`.
+//! Count them from the architecture alone, for any of our models: key/value heads may
+//! be fewer than heads, `head_dim` need not be `hidden_size / num_attention_heads`, and
+//! the output matrix may be the embedding (`tie_word_embeddings`). The check builds
+//! each model and asks the chapter's `run::flops_per_token`.
 //!
 //! ## Hint
 //!
 //! Which of the two vocabulary-sized uses is a matrix product: the lookup of a row, or
-//! the scores of all tokens as the next? Does it matter for that whether they share their
-//! memory? And which number of heads do scores have: `num_attention_heads` or
+//! the scores of all tokens as the next? Does it matter for that whether they share
+//! their memory? And which number of heads do scores have: `num_attention_heads` or
 //! `num_key_value_heads`?
 #![allow(unused_variables)]
 use hub::ModelConfig;

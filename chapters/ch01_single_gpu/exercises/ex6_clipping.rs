@@ -1,9 +1,9 @@
 //! # Find the bug: gradient clipping
 //!
-//! Now and then a batch has a gradient far longer than usual. Clipping makes it shorter:
-//! the gradients of all parameters, taken as *one* vector, are scaled down to the norm
-//! `max_grad_norm` if they are longer, and left as they are if not. The function returns
-//! the norm from before.
+//! Now and then a batch has a gradient far longer than usual. Clipping makes it
+//! shorter: the gradients of all parameters, taken as *one* vector, are scaled down to
+//! the norm `max_grad_norm` if they are longer, and left as they are if not. The
+//! function returns the norm from before.
 //!
 //! This one was rewritten so that each gradient is read from memory once while it is
 //! still in the cache. A model with a single parameter trains exactly as before. Larger

@@ -7,22 +7,22 @@
 //!
 //! In an untied model, with one micro-batch a step, every gradient is right to the last
 //! digit. In a tied model, such as the preset `nano`, the output matrix *is* the
-//! embedding, and one gradient is wrong: the table's. All others are still right, the
-//! loss still falls, and nothing is reported.
+//! embedding, and one gradient is wrong: the table's. All others are right, and nothing
+//! is reported.
 //!
 //! It is wrong in one place.
 //!
 //! ## Hint
 //!
-//! `params::accumulate` hands its closure the main gradient and one more thing; see what
-//! for (`shared/params/src/param.rs`), and what other operations do with it, for example
-//! the biases in `shared/ops/src/linear.rs`. And in which order does backward reach the
-//! two uses of a tied table?
+//! `params::accumulate` hands its closure the main gradient and one more thing; see
+//! what for (`shared/params/src/param.rs`), and what other operations do with it, for
+//! example the biases in `shared/ops/src/linear.rs`. And in which order does backward
+//! reach the two uses of a tied table?
 use candle_core::{Device, Result, Tensor, bail};
 use params::Param;
 
-/// The rows of `table [vocab, hidden]` at `tokens [batch, seq]`, which are u32: `[batch,
-/// seq, hidden]`, all in f64.
+/// The rows of `table [vocab, hidden]` at `tokens [batch, seq]`, which are u32:
+/// `[batch, seq, hidden]`, all in f64.
 ///
 /// # Errors
 /// `table` is not a matrix, or a token is not in the vocabulary.

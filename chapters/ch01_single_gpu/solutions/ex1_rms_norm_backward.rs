@@ -1,15 +1,15 @@
 //! # Fill in: the backward of RMSNorm
 //!
-//! With $\hat x = x \, r$ the normalized token, $y = w \hat x$, so $dw_i = dy_i \,
-//! \hat x_i$, summed over the tokens. Through $x_i$ itself comes $r \, w_i \, dy_i$;
-//! through $r$ comes $\sum_j dy_j w_j x_j \cdot \partial r / \partial x_i$, which is $-r
-//! \, \hat x_i$ times the mean of $dy_j w_j \hat x_j$ over the channels. Together
+//! With $\hat x = x \, r$ the normalized token, $y = w \hat x$, so
+//! $dw_i = dy_i \, \hat x_i$, summed over the tokens. Through $x_i$ itself comes
+//! $r \, w_i \, dy_i$; through $r$ comes
+//! $\sum_j dy_j w_j x_j \cdot \partial r / \partial x_i$, which is $-r \, \hat x_i$
+//! times $a$, the mean of $dy_j \, w_j \, \hat x_j$ over the channels. Together
 //!
-//! $$dx_i = r \left( dy_i \, w_i - \hat x_i \cdot \tfrac{1}{h} \sum_j dy_j \, w_j \, \hat
-//! x_j \right)$$
+//! $$dx_i = r \, (dy_i \, w_i - \hat x_i \, a)$$
 //!
-//! But for $\epsilon$, the second term takes out of $dy \, w$ its component along $x$: to
-//! make a token longer changes nothing, so no gradient may ask for it.
+//! But for $\epsilon$, the second term takes out of $dy \, w$ its component along $x$:
+//! to make a token longer changes nothing, so no gradient may ask for it.
 
 /// The gradient of the input of RMSNorm; that of the weight is added to `dweight`.
 ///

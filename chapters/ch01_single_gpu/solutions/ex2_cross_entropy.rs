@@ -5,7 +5,8 @@
 //! subtracted, the sum is at least 1 and at most the size of the vocabulary: its
 //! logarithm is always finite. The exponentials that the sum needs are, divided by it,
 //! the softmax that the gradient needs: one pass makes both, in the logits' own memory.
-//! An ignored token's logits become zeros, since what stands there is read as a gradient.
+//! An ignored token's logits become zeros, since what stands there is read as a
+//! gradient.
 
 /// `scale` times the sum over the tokens of `-ln softmax(logits)[target]`, in nats.
 ///

@@ -1,12 +1,13 @@
 //! # Fill in: one step from several micro-batches
 //!
-//! Every token counts one over the tokens of the *step*, so the tokens are counted first,
-//! over all micro-batches, and the same `scale` is given to each. Then the losses and the
-//! gradients need only be added. Dividing each micro-batch by its own tokens, and the sum
-//! by the number of micro-batches, gives a mean of means: right as long as all have the
-//! same number of targets, which is how it stayed unnoticed in Hugging Face's Trainer and
-//! others until October 2024 (their blog, *Fixing Gradient Accumulation*). `begin_step` stands before the loop: inside, each
-//! micro-batch would throw away the gradients of those before it.
+//! Every token counts one over the tokens of the *step*, so the tokens are counted
+//! first, over all micro-batches, and the same `scale` is given to each. Then the
+//! losses and the gradients need only be added. Dividing each micro-batch by its own
+//! tokens, and the sum by the number of micro-batches, gives a mean of means: right as
+//! long as all have the same number of targets, which is how it stayed unnoticed in
+//! Hugging Face's Trainer and others until October 2024 (their blog, *Fixing Gradient
+//! Accumulation*). `begin_step` stands before the loop: inside, each micro-batch would
+//! throw away the gradients of those before it.
 use anyhow::Result;
 use ch01_single_gpu::model::Transformer;
 use corpus::Batch;

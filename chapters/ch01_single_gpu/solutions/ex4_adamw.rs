@@ -1,11 +1,12 @@
 //! # Fill in: one step of AdamW
 //!
-//! At step 1 the moments are $(1 - \beta_1) g$ and $(1 - \beta_2) g^2$, so the corrections
-//! give back $g$ and $g^2$, and the step is $\eta$ long whatever $g$ is. Decay stands
-//! apart from the moments: in Adam with L2 regularization, where $\lambda w$ is added to
-//! the gradient, it would be divided by $\sqrt{\hat v}$ like the rest, and weights with
-//! large gradients would hardly decay (Loshchilov and Hutter 2019, §2). $\epsilon$ is
-//! added to the corrected root; the difference shows where gradients are tiny.
+//! At step 1 the moments are $(1 - \beta_1) g$ and $(1 - \beta_2) g^2$, so the
+//! corrections give back $g$ and $g^2$, and the step is $\eta$ long whatever $g$ is.
+//! Decay stands apart from the moments: in Adam with L2 regularization, where
+//! $\lambda w$ is added to the gradient, it would be divided by $\sqrt{\hat v}$ like
+//! the rest, and weights with large gradients would hardly decay (Loshchilov and Hutter
+//! 2019, §2). $\epsilon$ is added to the corrected root; the difference shows where
+//! gradients are tiny.
 
 /// One step of AdamW: `values` with their gradients and both moments, all of the same
 /// length, element for element. `hyper.step` is $t$, 1 for the first.

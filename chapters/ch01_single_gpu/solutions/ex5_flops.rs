@@ -1,14 +1,14 @@
 //! # Fill in: the FLOPs of a token
 //!
-//! A layer has seven matrices: q and o of `channels × hidden`, k and v of `kv_channels ×
-//! hidden`, gate, up and down of `intermediate × hidden`. The output matrix is used as a
-//! product once, tied or not; the embedding is looked up, which computes nothing. Each
-//! element costs 2 FLOPs forward and 4 backward: 6 in all.
+//! A layer has seven matrices: q and o of `channels × hidden`, k and v of
+//! `kv_channels × hidden`, gate, up and down of `intermediate × hidden`. The output
+//! matrix is used as a product once, tied or not; the embedding is looked up, which
+//! computes nothing. Each element costs 2 FLOPs forward and 4 backward: 6 in all.
 //!
 //! In attention, scores and mixture each take 2 FLOPs per key and channel forward, over
-//! `seq_len / 2` keys on average; with twice that backward it makes $3 \cdot 2 \cdot 2
-//! \cdot s / 2 = 6 s$ per channel and layer. The channels are those of the query heads:
-//! sharing keys and values saves memory, not scores.
+//! `seq_len / 2` keys on average; with twice that backward it makes
+//! $3 \cdot 2 \cdot 2 \cdot s / 2 = 6 s$ per channel and layer. The channels are those
+//! of the query heads: sharing keys and values saves memory, not scores.
 use hub::ModelConfig;
 
 /// FLOPs per token of training, forward and backward, in rows of `seq_len` tokens.

@@ -1,17 +1,17 @@
 //! # Find the bug: the embedding of a tied model
 //!
-//! The gradient was filled with zeros each time, whether or not something had arrived in
-//! it before. A parameter that is used twice has the sum of two gradients. Backward
-//! reaches the output matrix first; then the lookup wiped out what that had left, and the
-//! table learnt only from the tokens it was looked up for. `first` says whether this is
-//! the first gradient of the step: only then does what lies in the buffer mean nothing
-//! and must go. The same line lost the gradients of all micro-batches but the last, tied
-//! or not.
+//! The gradient was filled with zeros each time, whether or not something had arrived
+//! in it before. A parameter that is used twice has the sum of two gradients. Backward
+//! reaches the output matrix first; then the lookup wiped out what that had left, and
+//! the table learnt only from the tokens it was looked up for. `first` says whether
+//! this is the first gradient of the step: only then does what lies in the buffer mean
+//! nothing and must go. The same line lost the gradients of all micro-batches but the
+//! last, tied or not.
 use candle_core::{Device, Result, Tensor, bail};
 use params::Param;
 
-/// The rows of `table [vocab, hidden]` at `tokens [batch, seq]`, which are u32: `[batch,
-/// seq, hidden]`, all in f64.
+/// The rows of `table [vocab, hidden]` at `tokens [batch, seq]`, which are u32:
+/// `[batch, seq, hidden]`, all in f64.
 ///
 /// # Errors
 /// `table` is not a matrix, or a token is not in the vocabulary.

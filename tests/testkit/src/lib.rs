@@ -1,5 +1,5 @@
-//! What the tests of several chapters share (reference models, and [`ranks`], which runs
-//! a check on several threads), and two programs: `check_reference`, which
+//! What the tests of several chapters share: reference models, and [`ranks`](fn@ranks),
+//! which runs a check on several threads. And two programs: `check_reference`, which
 //! compares our model with one computed elsewhere, and `step_worker`, which is timed
 //! beside PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]

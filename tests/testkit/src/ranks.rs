@@ -11,21 +11,21 @@ const GRACE: Duration = Duration::from_millis(500);
 /// As much stack as training gives its ranks.
 const STACK: usize = 64 << 20;
 
-/// Runs `f(rank)` for each of `n` ranks, each a thread of its own, and returns what they
-/// return, in the order of the ranks.
+/// Runs `f(rank)` for each of `n` ranks, each a thread of its own, and returns what
+/// they return, in the order of the ranks.
 ///
 /// For a check on several ranks: once one of them has panicked, the call does, although
-/// others may wait for it for ever, at a barrier or for a message. The panic repeats what
-/// that rank said and names it: `rank 2 of 4 panicked: …`. Often one failure brings about
-/// others (a channel is closed, a lock poisoned), and these may even be known first; so
-/// all that are known within half a second are listed.
+/// others may wait for it for ever, at a barrier or for a message. The panic repeats
+/// what that rank said and names it: `rank 2 of 4 panicked: …`. Often one failure
+/// brings about others (a channel is closed, a lock poisoned), and these may even be
+/// known first; so all that are known within half a second are listed.
 ///
 /// A rank that is stuck is left behind, with what it holds: there is no way to stop a
 /// thread from outside. It ends with the process, which the test harness ends after the
 /// last test. For that reason `f` and what it returns may not borrow from the caller.
 ///
-/// Ranks that all wait for each other, with no panic, do hang: only whoever carries their
-/// messages could tell.
+/// Ranks that all wait for each other, with no panic, do hang: only whoever carries
+/// their messages could tell.
 ///
 /// # Panics
 /// One of the ranks did, or the machine gives no more threads.
