@@ -9,7 +9,8 @@
 //!   addition forward, and in twice as many backward (one product for the gradient of
 //!   the input, one for that of the weight);
 //! - a token's query meets, on average, half of the `seq_len` keys of its row. Each
-//!   meeting costs a dot product (the score), and a weighted value (the mixture);
+//!   meeting costs a dot product (the score) and a weighted value (the mixture), and
+//!   again twice as much backward;
 //! - norms, biases, activations, the softmax and the optimizer count for nothing.
 //!
 //! Count them from the architecture alone, for any of our models: key/value heads may
