@@ -1,12 +1,15 @@
-//! What the tests of several chapters share, and three programs: `account`, which
-//! counts the bytes and operations of a training step beside their closed forms,
+//! What the tests of several chapters share: reference models, and [`ranks`](fn@ranks),
+//! which runs a check on several threads. And three programs: `account`, which counts
+//! the bytes and operations of a training step beside their closed forms,
 //! `check_reference`, which compares our model with one computed elsewhere, and
 //! `step_worker`, which is timed beside PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]
 
 pub mod account;
+mod ranks;
 mod reference;
 
+pub use ranks::ranks;
 pub use reference::{Comparison, Reference, worst};
 
 use anyhow::{Result, ensure};
