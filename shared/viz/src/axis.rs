@@ -115,7 +115,7 @@ impl Axis {
                 (low, high, ticks.iter().copied().filter(inside).collect())
             }
         };
-        let labels = self.format.ticks(&ticks);
+        let labels = self.format.ticks(&ticks, !self.log);
         Scale {
             low,
             high,

@@ -84,4 +84,7 @@ pub(crate) const SURFACE: &str = "var(--quote-bg,#f1f4f8)";
 /// How much of its colour a tinted surface shows: text on it is the page's own colour.
 pub(crate) const TINT: f64 = 0.15;
 /// How much of the text's colour shows in what is said aside.
-pub(crate) const FAINT: f64 = 0.82;
+pub(crate) const FAINT: f64 = 0.86;
+
+#[cfg(test)]
+mod tests;

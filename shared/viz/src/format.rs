@@ -62,9 +62,10 @@ impl Format {
         minus(format!("{}{}", trimmed(scaled, decimals), unit.1))
     }
 
-    /// The values of an axis's ticks: with the digits that tell them apart, no more.
-    pub(crate) fn ticks(self, values: &[f64]) -> Vec<String> {
-        let alike = values.iter().all(|v| !self.is_tiny(*v) && v.abs() < 1e4);
+    /// The values of an axis's ticks: with the digits that tell them apart, no more. On a
+    /// linear axis of plain numbers all have as many.
+    pub(crate) fn ticks(self, values: &[f64], linear: bool) -> Vec<String> {
+        let alike = linear && values.iter().all(|v| !self.is_tiny(*v) && v.abs() < 1e4);
 
         let digits = |v: f64| {
             let unit = largest(self.units(v), v);

@@ -79,7 +79,6 @@ pub(crate) fn logarithmic(
     let every = (decades / count.max(1) as f64).ceil().max(1.0) as i32;
     let first = exponent(low);
     let all: Vec<f64> = (first..=exponent(high) + 1)
-        .filter(|power| (power - first).rem_euclid(every) == 0)
         .flat_map(|power| digits.iter().map(move |digit| times_ten(*digit, power)))
         .collect();
     let at_most = |v: f64| v * (1.0 - 1e-9);
@@ -90,5 +89,6 @@ pub(crate) fn logarithmic(
         _ => (low, high),
     };
     let inside = |v: &f64| *v >= at_most(low) && at_most(*v) <= high;
-    (low, high, all.into_iter().filter(inside).collect())
+    let shown = |v: &f64| (exponent(*v) - first).rem_euclid(every) == 0;
+    (low, high, all.into_iter().filter(inside).filter(shown).collect())
 }

@@ -76,17 +76,18 @@ fn check(
     };
     for Node { spot, lines, .. } in &diagram.nodes {
         let (area, name) = (grid.area(*spot), &lines[0]);
-        let covered = |text: &&(String, Area)| area.overlaps(&text.1);
-        if let Some((words, _)) = canvas.texts()[..beside].iter().find(covered) {
-            return diagram.frame.error(format!(
-                "the text `{words}` would lie over the box `{name}`; move one of them"
-            ));
-        }
+
         if let Some((arrow, _)) = crossing(&area.shrunk(1.0)) {
             return diagram.frame.error(format!(
                 "{} runs through the box `{name}`; have it leave from another side, or \
                  go around",
                 describe(arrow)
+            ));
+        }
+        let covered = |text: &&(String, Area)| area.overlaps(&text.1);
+        if let Some((words, _)) = canvas.texts()[..beside].iter().find(covered) {
+            return diagram.frame.error(format!(
+                "the text `{words}` would lie over the box `{name}`; move one of them"
             ));
         }
     }
