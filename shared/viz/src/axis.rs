@@ -28,7 +28,8 @@ impl Axis {
         }
     }
 
-    /// An axis on which equal distances are equal ratios. Its values have to be positive.
+    /// An axis on which equal distances are equal ratios. Its values have to be
+    /// positive.
     pub fn log(label: &str) -> Axis {
         Axis { log: true, ..Axis::linear(label) }
     }

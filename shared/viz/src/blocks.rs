@@ -7,8 +7,8 @@ mod draw;
 
 /// Matrices side by side with operators between them, whole or cut into parts.
 ///
-/// Sizes are real shapes: one scale serves the whole figure, except that a part is never
-/// too small for its name.
+/// Sizes are real shapes: one scale serves the whole figure, except that a part is
+/// never too small for its name.
 ///
 /// ```
 /// use viz::{Blocks, Colour, Matrix};
@@ -76,7 +76,8 @@ impl Matrix {
         }
     }
 
-    /// Says what its rows and columns are: on its left, and above it. Empty for nothing.
+    /// Says what its rows and columns are: on its left, and above it. Empty for
+    /// nothing.
     pub fn dimensions(mut self, rows: &str, columns: &str) -> Matrix {
         self.row_label = rows.to_string();
         self.column_label = columns.to_string();
@@ -89,8 +90,8 @@ impl Matrix {
         self
     }
 
-    /// Cuts it between rows, from top to bottom: names, numbers of rows, colours. Its own
-    /// name goes below it.
+    /// Cuts it between rows, from top to bottom: names, numbers of rows, colours. Its
+    /// own name goes below it.
     pub fn cut_rows<'a>(
         mut self,
         parts: impl IntoIterator<Item = (&'a str, f64, Colour)>,
@@ -122,8 +123,8 @@ impl Matrix {
             if *by_rows { (rows, "rows") } else { (columns, "columns") };
         if let Some((part, size, _)) = parts.iter().find(|part| !positive(&part.1)) {
             return Some(format!(
-                "the matrix `{name}`, part `{part}`: {size} {what}; expected a positive \
-                 number"
+                "the matrix `{name}`, part `{part}`: {size} {what}; expected a \
+                 positive number"
             ));
         }
         let sum: f64 = parts.iter().map(|part| part.1).sum();
@@ -192,7 +193,8 @@ impl Blocks {
     /// # Errors
     ///
     /// No matrices, or a line without one; a shape that is not positive; parts that are
-    /// not the whole; a line that is too wide for the figure even at the smallest scale.
+    /// not the whole; a line that is too wide for the figure even at the smallest
+    /// scale.
     pub fn svg(&self) -> Result<String, Error> {
         let canvas = self.frame.canvas()?;
         self.check()?;

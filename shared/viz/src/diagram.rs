@@ -15,8 +15,8 @@ const COLUMNS: f64 = 24.0;
 /// Boxes and arrows on a grid, for the structure of things.
 ///
 /// The grid is 24 units wide, so that a unit is 20 of the viewBox's and a box of 6 by 2
-/// holds a name and a line below it; y grows downwards. The figure is as high as what is
-/// on it.
+/// holds a name and a line below it; y grows downwards. The figure is as high as what
+/// is on it.
 ///
 /// ```
 /// use viz::{Colour, Diagram, Group, Node};
@@ -97,9 +97,9 @@ impl Diagram {
     ///
     /// # Errors
     ///
-    /// Nothing on it; coordinates that are not finite, or outside the figure; a box that
-    /// is too small for its text; text over other text or over a box; an arrow that
-    /// runs through a box or through text.
+    /// Nothing on it; coordinates that are not finite, or outside the figure; a box
+    /// that is too small for its text; text over other text or over a box; an arrow
+    /// that runs through a box or through text.
     pub fn svg(&self) -> Result<String, Error> {
         let canvas = self.frame.canvas()?;
         self.check()?;
@@ -122,7 +122,8 @@ impl Diagram {
         for (spot, name) in nodes.chain(groups) {
             let Spot { x, y, width, height } = spot;
             let inside = x >= 0.0 && y >= 0.0 && x + width <= columns + 1e-9;
-            if !inside || !(width > 0.0 && height > 0.0 && y + height < 10_000.0) {
+            let solid = width > 0.0 && height > 0.0 && y + height < 10_000.0;
+            if !(inside && solid) {
                 return fail(format!(
                     "{name} at ({x}, {y}), {width} wide and {height} high; expected it \
                      inside the grid, 0 to {columns} in x and from 0 on in y"
@@ -147,8 +148,8 @@ impl Diagram {
             };
             if let Some(point) = way.iter().find(|p| !inside(p)) {
                 return fail(format!(
-                    "{} passes ({}, {}), outside the grid, 0 to {columns} in x and from \
-                     0 on in y",
+                    "{} passes ({}, {}), outside the grid, 0 to {columns} in x and \
+                     from 0 on in y",
                     describe(arrow),
                     point.0,
                     point.1

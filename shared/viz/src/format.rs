@@ -62,8 +62,8 @@ impl Format {
         minus(format!("{}{}", trimmed(scaled, decimals), unit.1))
     }
 
-    /// The values of an axis's ticks: with the digits that tell them apart, no more. On a
-    /// linear axis of plain numbers all have as many.
+    /// The values of an axis's ticks: with the digits that tell them apart, no more. On
+    /// a linear axis of plain numbers all have as many.
     pub(crate) fn ticks(self, values: &[f64], linear: bool) -> Vec<String> {
         let alike = linear && values.iter().all(|v| !self.is_tiny(*v) && v.abs() < 1e4);
 

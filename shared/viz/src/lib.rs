@@ -1,8 +1,9 @@
 //! Figures as SVG: line charts, bars, diagrams, matrices.
 //!
-//! A figure is a value built from data; its `svg` method lays it out and draws it. All of
-//! this is arithmetic and text: no dependencies, no fonts, no browser, and the same bytes
-//! on every machine, so that a figure can be generated with the page that shows it.
+//! A figure is a value built from data; its `svg` method lays it out and draws it. All
+//! of this is arithmetic and text: no dependencies, no fonts, no browser, and the same
+//! bytes on every machine, so that a figure can be generated with the page that shows
+//! it.
 //!
 //! ```
 //! use viz::{Axis, Colour, LineChart, Series};
@@ -28,28 +29,31 @@
 //! | [`Diagram`] | boxes and arrows on a grid: structure |
 //! | [`Blocks`] | matrices to scale, cut by rows or columns, with operators between |
 //!
-//! **On the page.** A figure is 480 units wide and all its text 12 units high or more, so
-//! that on a phone 360 pixels wide it is 9 pixels; on a large screen the figure grows to
-//! 1.25 pixels a unit, then stays. It is meant to be inlined: text is the page's `--fg`,
-//! the background its `--bg`, a neutral surface its `--quote-bg`, and the palette is
+//! **On the page.** A figure is 480 units wide and all its text 12 units high or more,
+//! so that on a phone 360 pixels wide it is 9 pixels; on a large screen the figure
+//! grows to 1.25 pixels a unit, then stays. It is meant to be inlined: text is the
+//! page's `--fg`, the background its `--bg`, a neutral surface its `--quote-bg`, and
+//! the palette is
 //! `--viz-1` to `--viz-6`, each with a fallback, so that a figure follows the theme and
-//! also stands alone as a file. [`THEME_CSS`] has lighter colours for dark pages. A figure
-//! has no style rules, and its element ids start with `viz-` and its own id, so that many
-//! can be on one page if their ids differ.
+//! also stands alone as a file. [`THEME_CSS`] has lighter colours for dark pages. A
+//! figure has no style rules, and its element ids start with `viz-` and its own id, so
+//! that many can be on one page if their ids differ.
 //!
-//! **For those who do not see it**, a figure is an image with its title and a description,
-//! which is made of the data unless [`describe`](LineChart::describe) gives a better one.
-//! Its six colours are told apart with any colour blindness, and no line is named by its
-//! colour alone. The contrast of text is 4.5 or more in each of mdBook's themes.
+//! **For those who do not see it**, a figure is an image with its title and a
+//! description, which is made of the data unless [`describe`](LineChart::describe)
+//! gives a better one. Its six colours are told apart with any colour blindness, and no
+//! line is named by its colour alone. The contrast of text is 4.5 or more in each of
+//! mdBook's themes.
 //!
 //! **Layout.** Widths of text are estimated ([`text_width`]) and room is made for them;
 //! labels that would meet are pushed apart. What nevertheless lies over other text, or
-//! leaves the figure, is an [`Error`] that names the texts, and never a broken picture: so
-//! are empty figures, values that are not finite and shapes that do not add up. Where
-//! coordinates are the author's, as in a [`Diagram`], the checks also find text that does
-//! not fit its box and arrows that run through others' boxes.
+//! leaves the figure, is an [`Error`] that names the texts, and never a broken picture:
+//! so are empty figures, values that are not finite and shapes that do not add up.
+//! Where coordinates are the author's, as in a [`Diagram`], the checks also find text
+//! that does not fit its box and arrows that run through others' boxes.
 //!
-//! `cargo run -p viz --example gallery -- DIR` draws one of each kind, on light and dark.
+//! `cargo run -p viz --example gallery -- DIR` draws one of each kind, on light and
+//! dark.
 
 mod axis;
 mod bars;

@@ -127,8 +127,8 @@ impl LineChart {
         if self.series.len() > MOST {
             let count = self.series.len();
             return fail(format!(
-                "{count} series; {MOST} at most can be told apart, so show fewer or make \
-                 two figures"
+                "{count} series; {MOST} at most can be told apart: show fewer, or \
+                 make two figures"
             ));
         }
         for Series { name, points, .. } in &self.series {
@@ -139,8 +139,8 @@ impl LineChart {
                 for (axis, which, value) in [(&self.x, "x", x), (&self.y, "y", y)] {
                     if let Some(objection) = axis.objection(*value) {
                         return fail(format!(
-                            "the series `{name}`, point {i} counted from 0: its {which} \
-                             of {value} {objection}"
+                            "the series `{name}`, point {i} counted from 0: its \
+                             {which} of {value} {objection}"
                         ));
                     }
                 }

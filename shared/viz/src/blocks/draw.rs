@@ -90,7 +90,7 @@ pub(super) fn draw(blocks: &Blocks, mut canvas: Canvas) -> Result<String, Error>
 
 /// The largest scale at which every line is narrow enough, and every matrix low enough.
 fn scale(blocks: &Blocks, width: f64) -> Result<f64, Error> {
-    let matrices = || blocks.lines.iter().flat_map(|line| matrices(line));
+    let matrices = || blocks.lines.iter().flat_map(matrices);
     let highest = matrices().map(|matrix| matrix.rows).fold(0.0, f64::max);
     let mut most = blocks.height / highest;
     let narrow =

@@ -1,7 +1,7 @@
 //! Fewer points for the same picture.
 
-/// Keeps of a line's points, already in units of the drawing, those that can be seen: in
-/// each column one unit wide the first, the lowest, the highest and the last. A line
+/// Keeps of a line's points, already in units of the drawing, those that can be seen:
+/// in each column one unit wide the first, the lowest, the highest and the last. A line
 /// that turns back in x is left as it is, and so is a short one.
 pub(super) fn thin(points: Vec<(f64, f64)>, width: f64) -> Vec<(f64, f64)> {
     let forward = points.windows(2).all(|pair| pair[0].0 <= pair[1].0);

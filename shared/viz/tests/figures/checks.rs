@@ -158,7 +158,7 @@ fn extent(element: &Element) -> Option<Area> {
                 .filter(|part| !part.is_empty())
                 .map(|part| part.parse().unwrap_or_else(|_| panic!("`{part}` in {d}")))
                 .collect();
-            assert!(!numbers.is_empty() && numbers.len() % 2 == 0, "{d}");
+            assert!(!numbers.is_empty() && numbers.len().is_multiple_of(2), "{d}");
             let ends = |skip: usize| {
                 let values = || numbers.iter().skip(skip).step_by(2).copied();
                 (
