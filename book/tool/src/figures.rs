@@ -1,11 +1,222 @@
-//! The figures of the book, drawn when it is built.
+//! The figures of the book, drawn when it is built, from runs and from the chapters.
 use crate::book::Sources;
-use anyhow::{Result, bail};
+use crate::html::escape;
+use crate::runs::Metric;
+use anyhow::{Context, Result, anyhow};
+use viz::{
+    Axis, Bars, Brace, Colour, Diagram, Format, Group, LineChart, Node, Note, Port,
+    Series, Side,
+};
+
+type Draw = fn(&Sources) -> Result<String>;
+
+/// All figures, by the name under which a page asks for them.
+const FIGURES: [(&str, Draw); 5] = [
+    ("whole", whole),
+    ("bytes_per_parameter", bytes_per_parameter),
+    ("ch01_decoder", ch01_decoder),
+    ("ch01_memory", ch01_memory),
+    ("ch01_learning_rates", ch01_learning_rates),
+];
 
 /// `{{#figure id caption="…"}}`.
 ///
 /// # Errors
-/// There is no such figure.
-pub fn figure(_sources: &Sources, id: &str, _caption: &str) -> Result<String> {
-    bail!("no figure `{id}`")
+/// There is no such figure, or what it shows is missing.
+pub fn figure(sources: &Sources, id: &str, caption: &str) -> Result<String> {
+    let Some((_, draw)) = FIGURES.iter().find(|(name, _)| *name == id) else {
+        let names = FIGURES.map(|(name, _)| name);
+        return Err(anyhow!("no figure `{id}`; there are {}", names.join(", ")));
+    };
+    let svg = draw(sources).with_context(|| format!("figure `{id}`"))?;
+    // A blank line would end the block of HTML for markdown.
+    let lines: Vec<_> = svg.lines().filter(|line| !line.trim().is_empty()).collect();
+    let (svg, caption) = (lines.join("\n"), escape(caption));
+    Ok(format!(
+        "<figure class=\"figure\">\n{svg}\n<figcaption>{caption}</figcaption>\n\
+         </figure>\n\n"
+    ))
+}
+
+/// A metric that is one number.
+fn number(sources: &Sources, run: &str, metric: &str) -> Result<f64> {
+    match sources.runs.get(run)?.captured()?.metric(metric)? {
+        Metric::Number { value, .. } => Ok(*value),
+        Metric::Series(_) => Err(anyhow!("{run}.{metric} is a series, not a number")),
+    }
+}
+
+/// A metric that is a series.
+fn series(sources: &Sources, run: &str, metric: &str) -> Result<Vec<(f64, f64)>> {
+    match sources.runs.get(run)?.captured()?.metric(metric)? {
+        Metric::Series(points) => Ok(points.clone()),
+        Metric::Number { .. } => Err(anyhow!("{run}.{metric} is a number, not a series")),
+    }
+}
+
+/// The chapters: name, and what it shares out or saves.
+const CHAPTERS: [[(&str, &str); 3]; 4] = [
+    [
+        ("1  one device", "all of it, small"),
+        ("2  mixed precision", "fewer bits"),
+        ("3  recomputation", "time for memory"),
+    ],
+    [
+        ("4  data parallel", "cuts the batch"),
+        ("5  tensor parallel", "cuts each matrix"),
+        ("6  sequence parallel", "cuts what is left"),
+    ],
+    [
+        ("7  pipeline parallel", "cuts the layers"),
+        ("8  ZeRO", "cuts the states"),
+        ("9  expert parallel", "cuts the experts"),
+    ],
+    [
+        ("10  context parallel", "cuts the sequence"),
+        ("11  FP8", "fewer bits still"),
+        ("12  full system", "all of it, large"),
+    ],
+];
+
+const ROWS: [&str; 4] = [
+    "One device: what a byte and an operation are",
+    "Many devices, one copy of the model's work each",
+    "Many devices, a part of the model each",
+    "Longer, faster, all together",
+];
+
+fn whole(sources: &Sources) -> Result<String> {
+    let mut figure = Diagram::new("whole", "Twelve programs, one technique each")
+        .hide_title()
+        .describe("The twelve chapters in order; those whose program exists are tinted.");
+    let told: Vec<_> =
+        sources.house.chapters.iter().filter_map(|chapter| chapter.number()).collect();
+    let mut before: Option<viz::Spot> = None;
+    for (row, (title, chapters)) in ROWS.iter().zip(CHAPTERS).enumerate() {
+        let y = 4.6 * row as f64;
+        figure.note(Note::new(0.1, y + 0.6, title).start());
+        for (column, (name, what)) in chapters.into_iter().enumerate() {
+            let number = (3 * row + column + 1) as u32;
+            let x = 8.4 * column as f64;
+            let node = Node::new(x, y + 1.3, 7.2, 2.4, name).line(what);
+            let node = match told.contains(&number) {
+                true => node.colour(Colour::Blue),
+                false => node,
+            };
+            let spot = figure.node(node);
+            if let Some(before) = before
+                && column > 0
+            {
+                figure.arrow(before.right().to(spot.left()));
+            }
+            before = Some(spot);
+        }
+    }
+    Ok(figure.svg()?)
+}
+
+fn bytes_per_parameter(_: &Sources) -> Result<String> {
+    Ok(Bars::new("bytes-per-parameter", "Bytes of one parameter, in fp32")
+        .format(Format::Bytes)
+        .row("to use it", [("value", 4.0)])
+        .row(
+            "to train it",
+            [
+                ("value", 4.0),
+                ("gradient", 4.0),
+                ("first moment", 4.0),
+                ("second moment", 4.0),
+            ],
+        )
+        .svg()?)
+}
+
+fn ch01_decoder(_: &Sources) -> Result<String> {
+    let mut figure = Diagram::new("ch01-decoder", "The decoder, and a training step")
+        .hide_title()
+        .describe(
+            "Left: tokens go through the embedding, layers of attention and \
+             feed-forward, a norm and the output matrix to the loss. Right: for each \
+             micro-batch a recorded forward and a backward pass; then the norm, \
+             clipping and AdamW.",
+        );
+    // The decoder, downwards.
+    figure.note(Note::new(5.6, 0.5, "the decoder").bold());
+    let node = |y: f64, name: &str| Node::new(3.0, y, 6.0, 1.6, name);
+    let sum = |y| Node::new(5.35, y, 1.3, 1.3, "+").round();
+    figure.group(Group::new(0.6, 6.2, 10.8, 15.4, "layer"));
+    let tokens = figure.node(node(1.4, "tokens").colour(Colour::Neutral));
+    let embedding = figure.node(node(3.8, "embedding").colour(Colour::Blue));
+    let norm1 = figure.node(node(8.4, "RMSNorm"));
+    let attention = figure.node(node(10.8, "attention").colour(Colour::Orange));
+    let sum1 = figure.node(sum(13.2));
+    let norm2 = figure.node(node(15.5, "RMSNorm"));
+    let mlp = figure.node(node(17.8, "feed-forward").colour(Colour::Orange));
+    let sum2 = figure.node(sum(20.0));
+    let norm = figure.node(node(22.6, "RMSNorm"));
+    let head = figure.node(node(25.0, "output matrix").colour(Colour::Blue));
+    let loss = figure.node(node(27.4, "loss").colour(Colour::Neutral));
+    let chain = [
+        tokens, embedding, norm1, attention, sum1, norm2, mlp, sum2, norm, head, loss,
+    ];
+    for pair in chain.windows(2) {
+        figure.arrow(pair[0].bottom().to(pair[1].top()));
+    }
+    for (y, sum) in [(7.8, sum1), (15.0, sum2)] {
+        let branch = Port::point(6.0, y, Side::Left);
+        figure.arrow(branch.to(sum.left()).around(4.2).colour(Colour::Purple));
+    }
+    figure.note(Note::new(10.9, 6.9, "× layers").end());
+
+    // The step.
+    figure.note(Note::new(19.3, 0.5, "a training step").bold());
+    let node = |y: f64, name: &str, line: &str| {
+        Node::new(15.5, y, 7.6, 2.4, name).line(line)
+    };
+    figure.group(Group::new(13.0, 4.9, 10.8, 9.6, "each micro-batch"));
+    let batch = figure.node(node(1.4, "batch", "a function of the step"));
+    let forward =
+        figure.node(node(6.5, "forward", "recorded on a tape").colour(Colour::Orange));
+    let backward =
+        figure.node(node(11.1, "backward", "adds to gradients").colour(Colour::Orange));
+    let norm = figure.node(node(16.2, "gradient norm", "of all, as one vector"));
+    let clip = figure.node(node(20.2, "clip", "scales all alike"));
+    let adamw = figure.node(node(24.2, "AdamW", "moves the weights"));
+    for pair in [batch, forward, backward, norm, clip, adamw].windows(2) {
+        figure.arrow(pair[0].bottom().to(pair[1].top()));
+    }
+    let again = "next step";
+    figure.brace(Brace::new(Side::Bottom, 27.6, 15.5, 23.1, again).square());
+    Ok(figure.svg()?)
+}
+
+fn ch01_memory(sources: &Sources) -> Result<String> {
+    let mut bars = Bars::new("ch01-memory", "Peak memory of each family")
+        .format(Format::Bytes);
+    for (family, metric) in [
+        ("parameters", "parameters_mb"),
+        ("gradients", "gradients_mb"),
+        ("optimizer", "optimizer_mb"),
+        ("saved for backward", "saved_mb"),
+        ("scratch", "scratch_mb"),
+        ("other", "other_mb"),
+    ] {
+        let bytes = 1e6 * number(sources, "ch01_default", metric)?;
+        bars = bars.row(family, [("bytes", bytes)]);
+    }
+    Ok(bars.svg()?)
+}
+
+fn ch01_learning_rates(sources: &Sources) -> Result<String> {
+    let points = series(sources, "ch01_learning_rates", "val_loss")?;
+    let ticks: Vec<f64> = points.iter().map(|(lr, _)| *lr).collect();
+    Ok(LineChart::new(
+        "ch01-learning-rates",
+        "How high the learning rate may be",
+        Axis::log("peak learning rate").ticks(ticks),
+        Axis::linear("validation loss, nats per token").from_zero(),
+    )
+    .series(Series::new("nano", points).markers())
+    .height(200.0)
+    .svg()?)
 }
