@@ -47,11 +47,12 @@ fn parts_are_in_proportion_along_their_cut() {
         .matrix(Matrix::new("C", 80.0, 80.0).cut_columns(parts()))
         .svg();
     let elements = check(&svg.unwrap());
-    // Each part is drawn one unit inside its edges.
-    let sizes: Vec<(f64, f64)> =
-        shapes(&elements).iter().map(|(w, h)| (w + 2.0, h + 2.0)).collect();
-    assert!((sizes[1].1 / sizes[0].1 - 3.0).abs() < 0.01 && sizes[0].0 == sizes[1].0);
-    assert!((sizes[3].0 / sizes[2].0 - 3.0).abs() < 0.01 && sizes[2].1 == sizes[3].1);
+    // Of each part, a gap is lost on the side of the cut.
+    let sizes = shapes(&elements);
+    let ratio = |long: f64, short: f64| (long + 1.5) / (short + 1.5);
+    assert!((ratio(sizes[1].1, sizes[0].1) - 3.0).abs() < 0.01, "{sizes:?}");
+    assert!((ratio(sizes[3].0, sizes[2].0) - 3.0).abs() < 0.01, "{sizes:?}");
+    assert!(sizes[0].0 == sizes[1].0 && sizes[2].1 == sizes[3].1, "{sizes:?}");
     let all = words(&elements);
     assert!(["R", "C", "+", "p", "q"].iter().all(|text| all.contains(text)), "{all:?}");
 }
