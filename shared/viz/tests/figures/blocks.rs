@@ -98,3 +98,17 @@ fn what_cannot_be_drawn_is_an_error_that_names_it() {
     let high = blocks().matrix(Matrix::new("M", 1.0, 1.0)).height(f64::NAN);
     says(&message(high.svg()), &["20 to 2000"]);
 }
+
+#[test]
+fn a_wide_line_fills_the_width_and_no_more() {
+    let svg = blocks()
+        .matrix(Matrix::new("A", 10.0, 100.0))
+        .operator("×")
+        .matrix(Matrix::new("B", 10.0, 300.0))
+        .svg();
+    let elements = check(&svg.unwrap());
+    let rects: Vec<&Element> = elements.iter().filter(|e| e.name == "rect").collect();
+    let left = rects[0].number("x");
+    let right = rects[1].number("x") + rects[1].number("width");
+    assert!(left < 2.0 && right > 478.0 && right <= 480.0, "{left} to {right}");
+}
