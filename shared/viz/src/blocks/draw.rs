@@ -14,6 +14,8 @@ const GAP: f64 = 11.0;
 /// Between a dimension's label and its side.
 const BESIDE: f64 = 6.0;
 const OPERATOR: f64 = 18.0;
+/// Between the parts of a matrix.
+const APART: f64 = 3.0;
 
 const MIDDLE: Style = Style { anchor: Anchor::Middle, ..TEXT };
 
@@ -81,7 +83,7 @@ pub(super) fn draw(blocks: &Blocks, mut canvas: Canvas) -> Result<String, Error>
                 &words,
                 Style { bold: true, faint: true, ..TEXT },
             );
-            canvas.extend(canvas.bottom() + 3.0);
+            canvas.extend(canvas.bottom() + 5.0);
         }
         draw_line(line, scale, 1.0 + (width - span(line, scale)) / 2.0, &mut canvas);
     }
@@ -174,14 +176,18 @@ fn draw_matrix(
         canvas.lines(centre, middle, &[&matrix.name], name);
         return;
     };
-    let mut start = 0.0;
-    for ((words, _, colour), length) in cut.parts.iter().zip(&shape.parts) {
+    let (mut start, last) = (0.0, cut.parts.len() - 1);
+    for (i, (words, _, colour)) in cut.parts.iter().enumerate() {
+        let length = shape.parts[i];
+        // Parts stand apart, and end where the whole would.
+        let from = start + if i == 0 { 0.0 } else { APART / 2.0 };
+        let long = start + length - from - if i == last { 0.0 } else { APART / 2.0 };
         let part = if cut.by_rows {
-            Area::of(left, area.top + start, shape.width, *length)
+            Area::of(left, area.top + from, shape.width, long)
         } else {
-            Area::of(left + start, area.top, *length, shape.height)
+            Area::of(left + from, area.top, long, shape.height)
         };
-        canvas.surface(part.shrunk(1.0), 2.0, Some(*colour));
+        canvas.surface(part, 2.0, Some(*colour));
         let (x, y) = ((part.left + part.right) / 2.0, (part.top + part.bottom) / 2.0);
         canvas.lines(x, y, &[words], MIDDLE);
         start += length;

@@ -68,7 +68,9 @@ fn a_pinned_category_keeps_its_colour_and_comes_first() {
 
 #[test]
 fn a_reference_is_part_of_the_scale_and_passes_no_text() {
-    for limit in [1.0, 40.0, 52.0, 60.0, 75.0, 100.0, 180.0, 400.0] {
+    for limit in
+        [1.0, 40.0, 48.0, 52.0, 60.0, 63.0, 66.0, 69.0, 75.0, 100.0, 180.0, 400.0]
+    {
         let svg = bars()
             .row("long", [("a", 50e6), ("b", 50e6)])
             .row("short", [("a", 30e6), ("b", 30e6)])

@@ -47,11 +47,12 @@ fn parts_are_in_proportion_along_their_cut() {
         .matrix(Matrix::new("C", 80.0, 80.0).cut_columns(parts()))
         .svg();
     let elements = check(&svg.unwrap());
-    // Each part is drawn one unit inside its edges.
-    let sizes: Vec<(f64, f64)> =
-        shapes(&elements).iter().map(|(w, h)| (w + 2.0, h + 2.0)).collect();
-    assert!((sizes[1].1 / sizes[0].1 - 3.0).abs() < 0.01 && sizes[0].0 == sizes[1].0);
-    assert!((sizes[3].0 / sizes[2].0 - 3.0).abs() < 0.01 && sizes[2].1 == sizes[3].1);
+    // Of each part, a gap is lost on the side of the cut.
+    let sizes = shapes(&elements);
+    let ratio = |long: f64, short: f64| (long + 1.5) / (short + 1.5);
+    assert!((ratio(sizes[1].1, sizes[0].1) - 3.0).abs() < 0.01, "{sizes:?}");
+    assert!((ratio(sizes[3].0, sizes[2].0) - 3.0).abs() < 0.01, "{sizes:?}");
+    assert!(sizes[0].0 == sizes[1].0 && sizes[2].1 == sizes[3].1, "{sizes:?}");
     let all = words(&elements);
     assert!(["R", "C", "+", "p", "q"].iter().all(|text| all.contains(text)), "{all:?}");
 }
@@ -96,4 +97,18 @@ fn what_cannot_be_drawn_is_an_error_that_names_it() {
     says(&message(wide.svg()), &["needs a width of", "it has 478"]);
     let high = blocks().matrix(Matrix::new("M", 1.0, 1.0)).height(f64::NAN);
     says(&message(high.svg()), &["20 to 2000"]);
+}
+
+#[test]
+fn a_wide_line_fills_the_width_and_no_more() {
+    let svg = blocks()
+        .matrix(Matrix::new("A", 10.0, 100.0))
+        .operator("×")
+        .matrix(Matrix::new("B", 10.0, 300.0))
+        .svg();
+    let elements = check(&svg.unwrap());
+    let rects: Vec<&Element> = elements.iter().filter(|e| e.name == "rect").collect();
+    let left = rects[0].number("x");
+    let right = rects[1].number("x") + rects[1].number("width");
+    assert!(left < 2.0 && right > 478.0 && right <= 480.0, "{left} to {right}");
 }

@@ -1,6 +1,6 @@
 //! What all figures share.
 
-use viz::{Axis, Bars, Blocks, Diagram, LineChart, Matrix, Node, Series};
+use viz::{Axis, Bars, Blocks, Diagram, Format, LineChart, Matrix, Node, Series};
 
 use crate::checks::{check, words};
 use crate::{gallery, message, says};
@@ -107,4 +107,34 @@ fn the_width_is_that_of_the_view() {
     let svg = |bars: Bars| bars.row("r", [("c", 1.0)]).svg().unwrap();
     assert!(svg(Bars::new("a", "t")).contains("viewBox=\"0 0 480 "));
     assert!(svg(Bars::new("a", "t").width(720.0)).contains("viewBox=\"0 0 720 "));
+}
+
+#[test]
+fn values_have_three_digits_and_the_right_unit() {
+    let cases = [
+        (Format::Bytes, 0.0, "0 B"),
+        (Format::Bytes, 999.0, "999 B"),
+        (Format::Bytes, 999.6, "1 kB"),
+        (Format::Bytes, 1e3, "1 kB"),
+        (Format::Bytes, 1_234_567.0, "1.23 MB"),
+        (Format::Bytes, 12_345_678.0, "12.3 MB"),
+        (Format::Bytes, 80e9, "80 GB"),
+        (Format::Bytes, 1.5e18, "1500 PB"),
+        (Format::Count, 999_499.0, "999k"),
+        (Format::Count, 999_500.0, "1M"),
+        (Format::Count, -2_500.0, "−2.5k"),
+        (Format::Seconds, 0.0015, "1.5 ms"),
+        (Format::Seconds, 12e-6, "12 µs"),
+        (Format::Seconds, 90.0, "90 s"),
+        (Format::Percent, 0.125, "12.5%"),
+        (Format::Percent, 0.0004, "0.04%"),
+        (Format::Plain, 0.25, "0.25"),
+        (Format::Plain, 0.0123, "0.0123"),
+        (Format::Plain, 4096.0, "4096"),
+        (Format::Plain, 3e-5, "3e−5"),
+        (Format::Plain, -1.0, "−1"),
+    ];
+    for (format, value, text) in cases {
+        assert_eq!(format.value(value), text, "{format:?} of {value}");
+    }
 }

@@ -238,7 +238,7 @@ fn six_hundred_random_charts_are_sound() {
         let (x, x_ends) = value_axis("a quantity on the x axis");
         let (y, y_ends) = value_axis("the other one, with a long label, in some unit");
         let mut all =
-            chart(x, y).width(300.0 + 500.0 * random()).height(60.0 + 300.0 * random());
+            chart(x, y).width(220.0 + 500.0 * random()).height(60.0 + 300.0 * random());
         for s in 0..1 + (random() * 9.0) as u32 {
             let name = &"some name of a series that is rather long".to_string()
                 [..1 + (random() * 40.0) as usize];
