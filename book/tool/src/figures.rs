@@ -50,7 +50,9 @@ fn number(sources: &Sources, run: &str, metric: &str) -> Result<f64> {
 fn series(sources: &Sources, run: &str, metric: &str) -> Result<Vec<(f64, f64)>> {
     match sources.runs.get(run)?.captured()?.metric(metric)? {
         Metric::Series(points) => Ok(points.clone()),
-        Metric::Number { .. } => Err(anyhow!("{run}.{metric} is a number, not a series")),
+        Metric::Number { .. } => {
+            Err(anyhow!("{run}.{metric} is a number, not a series"))
+        }
     }
 }
 
@@ -88,7 +90,9 @@ const ROWS: [&str; 4] = [
 fn whole(sources: &Sources) -> Result<String> {
     let mut figure = Diagram::new("whole", "Twelve programs, one technique each")
         .hide_title()
-        .describe("The twelve chapters in order; those whose program exists are tinted.");
+        .describe(
+            "The twelve chapters in order; those whose program exists are tinted.",
+        );
     let told: Vec<_> =
         sources.house.chapters.iter().filter_map(|chapter| chapter.number()).collect();
     let mut before: Option<viz::Spot> = None;
@@ -156,9 +160,8 @@ fn ch01_decoder(_: &Sources) -> Result<String> {
     let norm = figure.node(node(22.6, "RMSNorm"));
     let head = figure.node(node(25.0, "output matrix").colour(Colour::Blue));
     let loss = figure.node(node(27.4, "loss").colour(Colour::Neutral));
-    let chain = [
-        tokens, embedding, norm1, attention, sum1, norm2, mlp, sum2, norm, head, loss,
-    ];
+    let chain =
+        [tokens, embedding, norm1, attention, sum1, norm2, mlp, sum2, norm, head, loss];
     for pair in chain.windows(2) {
         figure.arrow(pair[0].bottom().to(pair[1].top()));
     }
@@ -170,9 +173,8 @@ fn ch01_decoder(_: &Sources) -> Result<String> {
 
     // The step.
     figure.note(Note::new(19.3, 0.5, "a training step").bold());
-    let node = |y: f64, name: &str, line: &str| {
-        Node::new(15.5, y, 7.6, 2.4, name).line(line)
-    };
+    let node =
+        |y: f64, name: &str, line: &str| Node::new(15.5, y, 7.6, 2.4, name).line(line);
     figure.group(Group::new(13.0, 4.9, 10.8, 9.6, "each micro-batch"));
     let batch = figure.node(node(1.4, "batch", "a function of the step"));
     let forward =
@@ -191,8 +193,8 @@ fn ch01_decoder(_: &Sources) -> Result<String> {
 }
 
 fn ch01_memory(sources: &Sources) -> Result<String> {
-    let mut bars = Bars::new("ch01-memory", "Peak memory of each family")
-        .format(Format::Bytes);
+    let mut bars =
+        Bars::new("ch01-memory", "Peak memory of each family").format(Format::Bytes);
     for (family, metric) in [
         ("parameters", "parameters_mb"),
         ("gradients", "gradients_mb"),

@@ -72,10 +72,20 @@ pub fn main(_: &Path, _: &Arguments) -> Result<std::process::ExitCode> {
     bail!("x")
 }
 /// x
-pub enum Metric { /// x
- Number { /// x
- text: String, /// x
- value: f64 }, /// x
- Series(Vec<(f64,f64)>) }
-impl Capture { /// x
- pub fn metric(&self, _: &str) -> Result<&Metric> { bail!("x") } }
+pub enum Metric {
+    /// x
+    Number {
+        /// x
+        text: String,
+        /// x
+        value: f64,
+    },
+    /// x
+    Series(Vec<(f64, f64)>),
+}
+impl Capture {
+    /// x
+    pub fn metric(&self, _: &str) -> Result<&Metric> {
+        bail!("x")
+    }
+}

@@ -51,7 +51,9 @@ pub fn serve(root: &Path, dest: Option<&Path>, address: &str) -> Result<()> {
         }
     }
     let folder = build(root, dest, Stale::Show)?;
-    eprintln!("The book is at http://{address}; Ctrl-C ends this.");
+    // Port 0 is any that is free.
+    let port = server.server_addr().to_ip().map_or(0, |address| address.port());
+    eprintln!("The book is at http://localhost:{port}/; Ctrl-C ends this.");
     let builds = Arc::new(AtomicU64::new(1));
     let count = builds.clone();
     std::thread::spawn(move || {

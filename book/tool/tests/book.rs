@@ -435,6 +435,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_book_of_this_workspace_needs_no_network() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let css = fs::read_to_string(root.join("book/theme/ferrotron.css")).unwrap();
+    assert!(css.contains(viz::THEME_CSS), "figures have other colours on dark pages");
     let dest = TempDir::new().unwrap();
     let book = build(root, Some(dest.path()), Stale::Show).unwrap();
     assert!(book.join("fonts/stix-two-math.woff2").is_file());

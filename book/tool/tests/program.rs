@@ -1,0 +1,214 @@
+//! The program as its users meet it: mdBook's preprocessor, the server, wrong flags.
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A copy of the workspace of three chapters.
+fn workspace() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/house");
+    copy(&fixture, folder.path());
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => fs::write(&target, fs::read(&path).unwrap()).unwrap(),
+        }
+    }
+}
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_book-tool"));
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// What mdBook writes to a preprocessor: a context, and the book.
+fn book(root: &Path, page: &str) -> String {
+    let chapter = serde_json::json!({
+        "Chapter": {
+            "name": "Front", "content": page, "number": null, "sub_items": [],
+            "path": "index.md", "source_path": "index.md", "parent_names": [],
+        }
+    });
+    let context = serde_json::json!({
+        "root": root.join("book"),
+        "config": { "book": { "title": "Fixture", "src": "src" } },
+        "renderer": "html",
+        "mdbook_version": "0.5.4",
+    });
+    serde_json::json!([context, { "items": [chapter] }]).to_string()
+}
+
+fn preprocess(root: &Path, page: &str) -> Output {
+    let mut child = program(root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(book(root, page).as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn mdbook_can_call_it_as_a_preprocessor() {
+    let folder = workspace();
+    let output = preprocess(folder.path(), "# Front\n\n{{#step ch02}}\n");
+    assert!(output.status.success(), "{}", said(&output));
+    let book: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let page = book["items"][0]["Chapter"]["content"].as_str().unwrap();
+    assert!(page.contains("<td><code>wide.rs</code></td><td>new</td>"), "{page}");
+
+    let output = preprocess(folder.path(), "# Front\n\n{{#step ch09}}\n");
+    assert!(!output.status.success());
+    assert!(
+        said(&output).contains("book/src/index.md:3: no chapter"),
+        "{}",
+        said(&output)
+    );
+
+    let supports = |renderer: &str| {
+        program(folder.path()).args(["supports", renderer]).status().unwrap().success()
+    };
+    assert!(supports("html") && !supports("epub"));
+}
+
+#[test]
+fn a_build_says_where_the_book_is() {
+    let folder = workspace();
+    let chapters = folder.path().join("chapters/ch01_base");
+    // From any folder below the root.
+    let output = program(&chapters).args(["build", "--dest", "out"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let index = chapters.join("out/index.html");
+    assert!(index.is_file());
+    assert!(said(&output).contains("out/index.html"), "{}", said(&output));
+}
+
+#[test]
+fn users_mistakes_are_named() {
+    let nowhere = TempDir::new().unwrap();
+    let output = program(nowhere.path()).arg("build").output().unwrap();
+    assert!(!output.status.success());
+    assert!(
+        said(&output).contains("no book/src and chapters in "),
+        "{}",
+        said(&output)
+    );
+
+    let folder = workspace();
+    let output = program(folder.path()).args(["build", "--des", "x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--dest"), "{}", said(&output));
+
+    // Nothing on stdin is no book.
+    let output = program(folder.path()).output().unwrap();
+    assert!(!output.status.success());
+    assert!(said(&output).contains("a book is expected on stdin"), "{}", said(&output));
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output =
+        program(folder.path()).args(["serve", "--port", &port]).output().unwrap();
+    assert!(!output.status.success());
+    assert!(said(&output).contains("try another --port"), "{}", said(&output));
+}
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    address: String,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Server {
+    fn start(root: &Path) -> Server {
+        let mut child = program(root)
+            .args(["serve", "--port", "0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("{line}"));
+        let address =
+            address.split(';').next().unwrap().trim_end_matches('/').to_string();
+        Server { child, address, stderr }
+    }
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let host = &self.address;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = vec![];
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+    /// Waits until a page says something.
+    fn until(&self, path: &str, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.get(path).contains(text) {
+            assert!(Instant::now() < deadline, "no `{text}` in {}", self.get(path));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_server_follows_the_code() {
+    let folder = workspace();
+    let mut server = Server::start(folder.path());
+    let page = server.get("/index.html");
+    assert!(page.contains("Content-Type: text/html"), "{page}");
+    // It asks for the number of the build, and loads itself anew.
+    assert!(page.contains("fetch('/_build')"), "{page}");
+    assert!(server.get("/").contains("</html>"));
+    let build = server.get("/_build");
+    assert!(server.get("/lost.html").starts_with("HTTP/1.1 404"));
+    assert!(server.get("/../book.toml").starts_with("HTTP/1.1 404"));
+
+    // A line of code changes the page.
+    let wide = folder.path().join("chapters/ch02_wider/src/wide.rs");
+    fs::write(&wide, "//! What is wide.\npub struct Wider;\n").unwrap();
+    server.until("/index.html", "Wider");
+    assert_ne!(server.get("/_build"), build);
+
+    // A mistake is told, and the last good page stays.
+    let page = folder.path().join("book/src/index.md");
+    fs::write(&page, "# Front\n\n{{#step ch09}}\n").unwrap();
+    let mut line = String::new();
+    while !line.contains("index.md:3: no chapter `ch09`") {
+        line.clear();
+        assert!(server.stderr.read_line(&mut line).unwrap() > 0);
+    }
+    assert!(server.get("/index.html").contains("Wider"));
+    fs::write(&page, "# Front\n\nMended.\n").unwrap();
+    server.until("/index.html", "Mended.");
+}
