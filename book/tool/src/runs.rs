@@ -27,8 +27,8 @@
 //! - `exit`: the status that the last command is to end with (default: 0).
 //! - `tolerance`: of metrics that give none of their own, relative (default: 0).
 //! - Each metric is one of
-//!   - `pattern`: the group in the last match in the output; with two groups, x and y
-//!     of all matches;
+//!   - `pattern`: the group in the last match in the output, or with `take` in that of
+//!     the `"max"` or `"min"`; with two groups, x and y of all matches, as a series;
 //!   - `log`: a field, or a JSON pointer, of the step records in `{log}`; `at` says
 //!     which: a step, `"last"`, `"start"` or `"end"` (the records before and after the
 //!     steps), or without it all of them, as a series;
@@ -49,6 +49,7 @@ mod machine;
 mod make;
 mod metrics;
 mod packages;
+mod rule;
 mod terminal;
 mod tokens;
 mod value;

@@ -1,7 +1,7 @@
 //! What is kept of a run: `book/runs/ID.json`.
 use super::machine::Machine;
 use anyhow::{Context, Result, anyhow};
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,9 +59,9 @@ pub struct Session {
     pub output: Vec<String>,
 }
 
-/// A measured value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+/// A measured value. In JSON a number is its text, and a series a table from x to y: a
+/// line for each point.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Metric {
     /// One number.
     Number {
@@ -70,12 +70,9 @@ pub enum Metric {
         /// The same as a number.
         value: f64,
     },
-    /// Points (x, y), such as a value for each step.
-    Series {
-        /// In the order in which they were measured.
-        #[serde(with = "points")]
-        series: Vec<(f64, f64)>,
-    },
+    /// Points (x, y) in the order in which they were measured, such as a value for
+    /// each step.
+    Series(Vec<(f64, f64)>),
 }
 
 impl Metric {
@@ -125,39 +122,42 @@ impl Capture {
     }
 }
 
-/// A series as a table from x to y: in pretty-printed JSON a line for each point.
-mod points {
-    use super::*;
-
-    pub fn serialize<S: Serializer>(
-        series: &[(f64, f64)],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(series.iter().map(|(x, y)| (x.to_string(), y)))
+impl Serialize for Metric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Metric::Number { text, .. } => serializer.serialize_str(text),
+            Metric::Series(points) => {
+                serializer.collect_map(points.iter().map(|(x, y)| (x.to_string(), y)))
+            }
+        }
     }
+}
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<(f64, f64)>, D::Error> {
-        struct Points;
-        impl<'de> Visitor<'de> for Points {
-            type Value = Vec<(f64, f64)>;
+impl<'de> Deserialize<'de> for Metric {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Metric, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Metric;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a table of numbers")
+                f.write_str("a number's text, or a table of numbers")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Metric, E> {
+                Metric::number(text).map_err(E::custom)
             }
 
             fn visit_map<M: MapAccess<'de>>(
                 self,
                 mut map: M,
-            ) -> Result<Vec<(f64, f64)>, M::Error> {
-                let mut series = vec![];
+            ) -> Result<Metric, M::Error> {
+                let mut points = vec![];
                 while let Some((x, y)) = map.next_entry::<String, f64>()? {
-                    series.push((number(&x).map_err(serde::de::Error::custom)?, y));
+                    points.push((number(&x).map_err(M::Error::custom)?, y));
                 }
-                Ok(series)
+                Ok(Metric::Series(points))
             }
         }
-        deserializer.deserialize_map(Points)
+        deserializer.deserialize_any(Either)
     }
 }

@@ -1,7 +1,7 @@
 //! How a run is made: one table of `book/runs/*.toml`.
 use super::command::{placeholders, quote, show};
+use super::rule::{RawRule, Rule};
 use anyhow::{Context, Result, bail, ensure};
-use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,7 +36,7 @@ struct Raw {
     #[serde(default = "exactly")]
     tolerance: f64,
     #[serde(default)]
-    metrics: BTreeMap<String, RawMetric>,
+    metrics: BTreeMap<String, RawRule>,
 }
 
 fn exactly() -> f64 {
@@ -48,23 +48,6 @@ fn exactly() -> f64 {
 enum Shown {
     One(String),
     Each(Vec<String>),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawMetric {
-    pattern: Option<String>,
-    log: Option<String>,
-    at: Option<toml::Value>,
-    json: Option<String>,
-    of: Option<usize>,
-    tolerance: Option<f64>,
-    #[serde(default = "yes")]
-    compare: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// A run as it is defined.
@@ -88,43 +71,6 @@ pub struct Definition {
     pub exit: i32,
     /// What is measured.
     pub metrics: BTreeMap<String, Rule>,
-}
-
-/// Where a metric comes from and how it is compared.
-#[derive(Debug)]
-pub struct Rule {
-    /// Where it stands.
-    pub source: Source,
-    /// Which command's output or file, the first being 0; of the only one if none.
-    pub of: Option<usize>,
-    /// The largest difference, relative to the captured value; none: not compared.
-    pub tolerance: Option<f64>,
-}
-
-/// Where a metric stands.
-#[derive(Debug)]
-pub enum Source {
-    /// In the output: the last match; all of them if there are two groups, x and y.
-    Pattern(Regex),
-    /// In the records of steps: a field, or a JSON pointer into a record.
-    Log(String, At),
-    /// At a JSON pointer in the file that the command writes.
-    Json(String),
-}
-
-/// Which record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// Every step's.
-    All,
-    /// That of one step.
-    Step(u64),
-    /// That of the last step.
-    Last,
-    /// The first record of the file, about the whole run.
-    Start,
-    /// The record with which the file ends.
-    End,
 }
 
 impl Definition {
@@ -171,9 +117,8 @@ impl Definition {
             ensure!(!values.is_empty(), "the sweep of `{name}` has no values");
         }
         let mut metrics = BTreeMap::new();
-        for (name, raw_metric) in raw.metrics {
-            let rule =
-                rule(&name, raw_metric, raw.tolerance, &commands, sweep.is_some());
+        for (name, rule) in raw.metrics {
+            let rule = Rule::of(&name, rule, raw.tolerance, &commands, sweep.is_some());
             metrics.insert(
                 name.clone(),
                 rule.with_context(|| format!("metric `{name}`"))?,
@@ -251,103 +196,6 @@ impl Definition {
             text += &format!("    {command}\n");
         }
         text + "done"
-    }
-}
-
-fn rule(
-    name: &str,
-    raw: RawMetric,
-    tolerance: f64,
-    commands: &[Vec<String>],
-    sweep: bool,
-) -> Result<Rule> {
-    let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    ensure!(
-        name.chars().all(letters) && !name.starts_with(|c: char| c.is_ascii_digit()),
-        "a metric's name has letters, digits and _, and begins with none of the digits"
-    );
-    let tolerance = raw.tolerance.unwrap_or(tolerance);
-    ensure!(tolerance >= 0.0, "a tolerance is at least 0, not {tolerance}");
-    ensure!(raw.at.is_none() || raw.log.is_some(), "only a `log` has an `at`");
-    let source = match (raw.pattern, raw.log, raw.json) {
-        (Some(pattern), None, None) => {
-            let pattern = RegexBuilder::new(&pattern).multi_line(true).build()?;
-            let groups = pattern.captures_len() - 1;
-            ensure!(
-                groups == 1 || groups == 2 && !sweep,
-                "the pattern has {groups} groups in (): expected one around the number{}",
-                if sweep { "" } else { ", or two around x and y of a series" }
-            );
-            Source::Pattern(pattern)
-        }
-        (None, Some(field), None) => {
-            let at = at(raw.at)?;
-            ensure!(!sweep || at != At::All, "in a sweep, say `at` which step");
-            Source::Log(field, at)
-        }
-        (None, None, Some(pointer)) => {
-            ensure!(pointer.starts_with('/'), "a JSON pointer begins with /");
-            Source::Json(pointer)
-        }
-        _ => bail!("give it one of `pattern`, `log` and `json`"),
-    };
-    let of = of(raw.of, &source, commands)?;
-    Ok(Rule { source, of, tolerance: raw.compare.then_some(tolerance) })
-}
-
-fn at(value: Option<toml::Value>) -> Result<At> {
-    Ok(match value {
-        None => At::All,
-        Some(toml::Value::Integer(step)) if step >= 0 => At::Step(step as u64),
-        Some(toml::Value::String(name)) if name == "last" => At::Last,
-        Some(toml::Value::String(name)) if name == "start" => At::Start,
-        Some(toml::Value::String(name)) if name == "end" => At::End,
-        Some(other) => bail!(
-            "`at` is {other}: expected a step, or \"last\" for the last step, \"start\" \
-             or \"end\" for the log's first and last record"
-        ),
-    })
-}
-
-/// Which command a metric belongs to, checked: 1 is the first in the definition.
-fn of(
-    of: Option<usize>,
-    source: &Source,
-    commands: &[Vec<String>],
-) -> Result<Option<usize>> {
-    let file = match source {
-        Source::Pattern(_) => None,
-        Source::Log(..) => Some("log"),
-        Source::Json(_) => Some("json"),
-    };
-    let writes = |command: &[String]| match file {
-        None => true,
-        Some(file) => command.iter().any(|word| placeholders(word).any(|n| n == file)),
-    };
-    let writers: Vec<usize> =
-        (0..commands.len()).filter(|&n| writes(&commands[n])).collect();
-    match of {
-        Some(of) => {
-            let index = of.wrapping_sub(1);
-            ensure!(
-                writers.contains(&index),
-                "`of = {of}`: expected one of the commands {}",
-                writers
-                    .iter()
-                    .map(|n| format!(" {}", n + 1))
-                    .collect::<String>()
-                    .trim()
-            );
-            Ok(Some(index))
-        }
-        None if file.is_none() => Ok(None),
-        None => match writers[..] {
-            [only] => Ok(Some(only)),
-            [] => {
-                bail!("no command has {{{}}} to write it to", file.unwrap_or_default())
-            }
-            _ => bail!("several commands write one: say which by `of = 1`, …"),
-        },
     }
 }
 

@@ -50,7 +50,6 @@ pub fn make(root: &Path, run: &Run, with: &With) -> Result<Capture> {
         for (index, words) in definition.commands.iter().enumerate() {
             for kind in ["log", "json"] {
                 let file = text(&Made::file(&folder, kind, index))?;
-                hidden.insert(kind.into(), (file.clone(), format!("{kind}.json")));
                 values.insert(kind.into(), file);
             }
             let words: Vec<String> =
@@ -60,6 +59,10 @@ pub fn make(root: &Path, run: &Run, with: &With) -> Result<Capture> {
             let (status, output) = session(root, &words)?;
             seconds += start.elapsed().as_secs_f64();
             let mut output = String::from_utf8_lossy(&output).into_owned();
+            // The reader does not see the flag that asked for them.
+            for kind in ["log", "json"] {
+                output = without(&output, &values[kind]);
+            }
             for (ours, theirs) in hidden.values() {
                 output = output.replace(ours, theirs);
             }
@@ -96,6 +99,12 @@ pub fn make(root: &Path, run: &Run, with: &With) -> Result<Capture> {
         metrics,
         sessions,
     })
+}
+
+/// Without the lines that tell of a file.
+fn without(output: &str, file: &str) -> String {
+    let lines = output.split_inclusive('\n').filter(|line| !line.contains(file));
+    lines.collect()
 }
 
 type Hidden = BTreeMap<String, (String, String)>;

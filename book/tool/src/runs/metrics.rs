@@ -1,6 +1,7 @@
 //! Takes metrics from what a run left, and compares them with earlier ones.
 use super::capture::{Capture, Metric, number};
-use super::definition::{At, Definition, Source};
+use super::definition::Definition;
+use super::rule::{At, Source, Take};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use regex::Regex;
 use serde_json::Value;
@@ -47,10 +48,10 @@ pub fn measure(
                 {
                     match one(made)? {
                         Metric::Number { value, .. } => series.push((x, value)),
-                        Metric::Series { .. } => bail!("metric `{name}` is a series"),
+                        Metric::Series(_) => bail!("metric `{name}` is a series"),
                     }
                 }
-                Metric::Series { series }
+                Metric::Series(series)
             }
         };
         metrics.insert(name.clone(), metric);
@@ -65,12 +66,12 @@ fn take(source: &Source, of: Option<usize>, made: &Made) -> Result<Metric> {
         text.with_context(|| format!("the command has not written its {{{kind}}}"))
     };
     match source {
-        Source::Pattern(pattern) => {
+        Source::Pattern(pattern, which) => {
             let lines = match of {
                 Some(index) => made.outputs[index].join("\n"),
                 None => made.outputs.concat().join("\n"),
             };
-            in_output(pattern, &lines)
+            in_output(pattern, *which, &lines)
         }
         Source::Log(field, at) => in_log(field, *at, &read("log")?),
         Source::Json(pointer) => {
@@ -82,23 +83,35 @@ fn take(source: &Source, of: Option<usize>, made: &Made) -> Result<Metric> {
     }
 }
 
-fn in_output(pattern: &Regex, output: &str) -> Result<Metric> {
+fn in_output(pattern: &Regex, which: Take, output: &str) -> Result<Metric> {
     let group = |found: &regex::Captures, group: usize| {
         let text = found.get(group).map(|group| group.as_str().to_string());
         text.with_context(|| format!("group {group} of `{pattern}` matches nothing"))
     };
     let found: Vec<regex::Captures> = pattern.captures_iter(output).collect();
-    let Some(last) = found.last() else {
-        bail!("nothing in the output matches `{pattern}`");
-    };
+    ensure!(!found.is_empty(), "nothing in the output matches `{pattern}`");
     if pattern.captures_len() == 2 {
-        return Metric::number(&group(last, 1)?);
+        let mut numbers = vec![];
+        for one in &found {
+            numbers.push(Metric::number(&group(one, 1)?)?);
+        }
+        let value = |metric: &Metric| match metric {
+            Metric::Number { value, .. } => *value,
+            Metric::Series(_) => f64::NAN,
+        };
+        let by = |a: &Metric, b: &Metric| value(a).total_cmp(&value(b));
+        let chosen = match which {
+            Take::Last => numbers.into_iter().next_back(),
+            Take::Max => numbers.into_iter().max_by(by),
+            Take::Min => numbers.into_iter().min_by(by),
+        };
+        return chosen.context("nothing in the output matches");
     }
     let mut series = vec![];
     for one in &found {
         series.push((number(&group(one, 1)?)?, number(&group(one, 2)?)?));
     }
-    Ok(Metric::Series { series })
+    Ok(Metric::Series(series))
 }
 
 /// The field, or what a JSON pointer finds, of records as `runlog` writes them.
@@ -134,10 +147,10 @@ fn in_log(field: &str, at: At, log: &str) -> Result<Metric> {
             for (step, record) in steps {
                 match of(record).with_context(|| format!("step {step}"))? {
                     Metric::Number { value, .. } => series.push((step as f64, value)),
-                    Metric::Series { .. } => bail!("`{field}` is not one number"),
+                    Metric::Series(_) => bail!("`{field}` is not one number"),
                 }
             }
-            return Ok(Metric::Series { series });
+            return Ok(Metric::Series(series));
         }
     };
     of(found.context("the log has no such record")?)
@@ -153,7 +166,7 @@ fn metric(value: &Value) -> Result<Metric> {
                     value.as_f64().context("an array holds more than numbers")?;
                 series.push(((index + 1) as f64, value));
             }
-            Ok(Metric::Series { series })
+            Ok(Metric::Series(series))
         }
         other => bail!("{other} is not a number"),
     }
@@ -182,18 +195,14 @@ pub fn differences(
                 Some(Metric::Number { value: old, .. }),
                 Some(Metric::Number { value: new, .. }),
             ) => beyond(String::new(), *old, *new),
-            (
-                Some(Metric::Series { series: old }),
-                Some(Metric::Series { series: new }),
-            ) if old.iter().map(|p| p.0).eq(new.iter().map(|p| p.0)) => {
+            (Some(Metric::Series(old)), Some(Metric::Series(new)))
+                if old.iter().map(|p| p.0).eq(new.iter().map(|p| p.0)) =>
+            {
                 for ((x, old), (_, new)) in old.iter().zip(new) {
                     beyond(format!(" at {x}"), *old, *new);
                 }
             }
-            (
-                Some(Metric::Series { series: old }),
-                Some(Metric::Series { series: new }),
-            ) => {
+            (Some(Metric::Series(old)), Some(Metric::Series(new))) => {
                 let (old, new) = (old.len(), new.len());
                 found.push(format!(
                     "metric `{name}` had {old} points, has {new}, or at other places"

@@ -121,8 +121,8 @@ mod tests {
 
     #[test]
     fn cargo_is_silent_about_its_building() {
-        let output = "   Compiling a v0.1.0\n    Finished `dev` profile\n     Running `x`\n\
-                      Compiling the data\n  Finished\nrest\n\n";
+        let output = "   Compiling a v0.1.0\n    Finished `dev` profile\n\
+                      \x20    Running `x`\nCompiling the data\n  Finished\nrest\n\n";
         assert_eq!(lines(output), ["Compiling the data", "  Finished", "rest"]);
     }
 }

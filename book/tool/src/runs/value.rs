@@ -134,13 +134,13 @@ impl<'a> Parser<'a> {
         };
         let (value, text) = match (metric, point) {
             (Metric::Number { text, value }, None) => (*value, text.clone()),
-            (Metric::Series { series }, Some(point)) => {
+            (Metric::Series(series), Some(point)) => {
                 let found = series.iter().find(|(x, _)| *x == point);
                 let y = found.map(|(_, y)| *y);
                 let y = y.with_context(|| format!("`{id}.{name}` has no {point}"))?;
                 (y, y.to_string())
             }
-            (Metric::Series { .. }, None) => {
+            (Metric::Series(_), None) => {
                 bail!("`{id}.{name}` is a series: say which point, as in {name}[1]")
             }
             (Metric::Number { .. }, Some(_)) => {
