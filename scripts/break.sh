@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Breaks a copy of the workspace on purpose, and shows what notices.
 #
-#     scripts/break.sh book/breaks/NAME.patch cargo test -p PACKAGE ...
+#     scripts/break.sh book/breaks/NAME.patch -p PACKAGE ...
 #
-# Copies the tracked and new files to target/break, applies the patch there and runs the
-# command in that folder. Your files are left as they are. Succeeds if the command runs
-# and fails: a break that nothing notices is an error.
+# Copies the tracked and new files to target/break, applies the patch there and runs
+# `cargo test` with the other arguments in that folder. Your files are left as they are.
+# Succeeds if the tests run and fail: a break that nothing notices is an error.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    echo "usage: scripts/break.sh PATCH COMMAND..." >&2
+    echo "usage: scripts/break.sh PATCH ARGUMENT_OF_CARGO_TEST..." >&2
     exit 2
 fi
 cd "$(dirname "$0")/.."
@@ -32,12 +32,12 @@ if ! GIT_CEILING_DIRECTORIES=$root git apply "$patch"; then
 fi
 # Cargo compares times, and an earlier break may be what it built last.
 find chapters shared tests -name '*.rs' -exec touch {} +
-if ! "$@" --no-run --quiet 2>build.log; then
+if ! cargo test --no-run --quiet "$@" >build.log 2>&1; then
     cat build.log >&2
     echo "error: with ${patch#"$root"/} it does not even build" >&2
     exit 1
 fi
-if "$@" --quiet 2>&1; then
+if cargo test --quiet "$@" 2>&1; then
     echo "error: nothing noticed ${patch#"$root"/}" >&2
     exit 1
 fi

@@ -40,8 +40,8 @@ impl Sources {
         let house = House::load(root, problems)?;
         let runs = Runs::load(root)?;
         if stale == Stale::Refuse {
-            for (file, line, message) in runs.problems() {
-                problems.add(file, line, message);
+            for problem in runs.problems()? {
+                problems.add(problem.file, problem.line, problem.message);
             }
         }
         let exercises = exercises::list(root)?;

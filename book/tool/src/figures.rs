@@ -196,21 +196,21 @@ fn ch01_memory(sources: &Sources) -> Result<String> {
     let mut bars =
         Bars::new("ch01-memory", "Peak memory of each family").format(Format::Bytes);
     for (family, metric) in [
-        ("parameters", "parameters_mb"),
-        ("gradients", "gradients_mb"),
-        ("optimizer", "optimizer_mb"),
-        ("saved for backward", "saved_mb"),
-        ("scratch", "scratch_mb"),
-        ("other", "other_mb"),
+        ("parameters", "parameter_bytes"),
+        ("gradients", "gradient_bytes"),
+        ("optimizer", "optimizer_bytes"),
+        ("saved for backward", "saved_bytes"),
+        ("scratch", "scratch_bytes"),
+        ("other", "other_bytes"),
     ] {
-        let bytes = 1e6 * number(sources, "ch01_default", metric)?;
+        let bytes = number(sources, "ch01_default", metric)?;
         bars = bars.row(family, [("bytes", bytes)]);
     }
     Ok(bars.svg()?)
 }
 
 fn ch01_learning_rates(sources: &Sources) -> Result<String> {
-    let points = series(sources, "ch01_learning_rates", "val_loss")?;
+    let points = series(sources, "ch01_learning_rates_nano", "val_loss")?;
     let ticks: Vec<f64> = points.iter().map(|(lr, _)| *lr).collect();
     Ok(LineChart::new(
         "ch01-learning-rates",

@@ -17,6 +17,7 @@ pub fn code(root: &Path, spec: &str) -> Result<String> {
         Some("rs") => "rust",
         Some("toml") => "toml",
         Some("sh") => "sh",
+        Some("patch") => "diff",
         Some("py") => "python",
         Some("json" | "jsonl") => "json",
         _ => "text",
@@ -53,57 +54,86 @@ pub fn run(
 ) -> Result<String> {
     let run = runs.get(id)?;
     let capture = run.captured()?;
-    let lines: Vec<_> = capture.output.trim_end().lines().collect();
     let mut out = String::from("<figure class=\"run\">\n");
     if !run.stale().is_empty() {
-        let changed = run.stale().join(", ");
-        write!(
+        let changed = escape(&run.stale().join(", "));
+        writeln!(
             out,
-            "<div class=\"stale\">Captured with other code: since then {} changed. \
-             The numbers below, and those in the text that come from this run, are of \
-             the date given.</div>\n",
-            escape(&changed)
+            "<div class=\"stale\">Changed since this was captured: {changed}. What \
+             stands here, and the numbers in the text that come from this run, are of \
+             the date given below.</div>"
         )?;
     }
-    let command = format!("<span class=\"command\">$ {}</span>", escape(&run.shown()));
+    for session in &capture.sessions {
+        let lines: Vec<_> = session.output.iter().map(String::as_str).collect();
+        out.push_str(&output(&session.command, &lines, head, tail));
+    }
+    let class = match run.class() {
+        Class::Checked => {
+            "checked: made again and compared whenever the book is tested"
+        }
+        Class::Recorded => "recorded",
+    };
+    let day = capture.date.split('T').next().unwrap_or_default();
+    let commit = match &capture.commit {
+        Some(commit) => format!("commit <code>{}</code>; ", short(commit)),
+        None => String::new(),
+    };
+    write!(
+        out,
+        "<figcaption>{day}, {}; {:.0} s; {commit}{class}. <details><summary>what it \
+         depends on</summary><ul>",
+        escape(&capture.machine.to_string()),
+        capture.seconds,
+    )?;
+    for (name, file) in &capture.external {
+        let (name, hash) = (escape(name), short(&file.sha256));
+        write!(out, "<li>{name}, {} bytes <code>{hash}</code></li>", file.bytes)?;
+    }
+    for (name, hash) in &capture.inputs {
+        write!(out, "<li>{} <code>{}</code></li>", escape(name), short(hash))?;
+    }
+    write!(out, "<li>{}</li>", escape(&capture.rustc))?;
+    out.push_str("</ul></details></figcaption>\n</figure>\n\n");
+    Ok(out)
+}
+
+/// The start of a hash.
+fn short(hash: &str) -> String {
+    escape(hash.get(..10).unwrap_or(hash))
+}
+
+/// A command and what it said, the middle folded if it is long.
+fn output(
+    command: &str,
+    lines: &[&str],
+    head: Option<usize>,
+    tail: Option<usize>,
+) -> String {
+    let prompt = |(at, line): (usize, &str)| {
+        let sign = if at == 0 { "$" } else { ">" };
+        format!("<span class=\"command\">{sign} {}</span>", escape(line))
+    };
+    let command: Vec<_> = command.lines().enumerate().map(prompt).collect();
+    let command = command.join("\n");
     let (head, tail) = match (head, tail) {
         (None, None) => (lines.len(), 0),
         (head, tail) => (head.unwrap_or(0), tail.unwrap_or(0)),
     };
     if head + tail >= lines.len() {
-        out.push_str(&pre(&command, &lines));
-    } else {
-        let (first, rest) = lines.split_at(head);
-        let (middle, last) = rest.split_at(rest.len() - tail);
-        out.push_str(&pre(&command, first));
-        let count = middle.len();
-        writeln!(out, "<details><summary>⋯ {count} more lines</summary>")?;
-        out.push_str(&pre("", middle));
-        out.push_str("</details>\n");
-        if !last.is_empty() {
-            out.push_str(&pre("", last));
-        }
+        return pre(&command, lines);
     }
-    let class = match run.class {
-        Class::Checked => "checked: CI runs it again and compares",
-        Class::Recorded => "recorded",
-    };
-    write!(
-        out,
-        "<figcaption>{}, {}; {:.0} s; commit <code>{}</code>; {class}. \
-         <details><summary>inputs</summary><ul>",
-        &capture.date[..capture.date.len().min(10)],
-        escape(&capture.machine.to_string()),
-        capture.seconds,
-        escape(capture.commit.get(..9).unwrap_or(&capture.commit)),
-    )?;
-    for (name, hash) in &capture.inputs {
-        let hash = hash.to_string();
-        let (name, hash) = (escape(name), escape(hash.get(..12).unwrap_or(&hash)));
-        write!(out, "<li><code>{name}</code> {hash}</li>")?;
+    let (first, rest) = lines.split_at(head);
+    let (middle, last) = rest.split_at(rest.len() - tail);
+    let mut out = pre(&command, first);
+    let count = middle.len();
+    let _ = writeln!(out, "<details><summary>⋯ {count} more lines</summary>");
+    out.push_str(&pre("", middle));
+    out.push_str("</details>\n");
+    if !last.is_empty() {
+        out.push_str(&pre("", last));
     }
-    out.push_str("</ul></details></figcaption>\n</figure>\n\n");
-    Ok(out)
+    out
 }
 
 /// Lines of output. A blank line would end the block of HTML for markdown.

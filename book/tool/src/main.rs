@@ -40,7 +40,7 @@ enum Command {
         dest: Option<PathBuf>,
     },
     /// Runs the programs whose output the book shows
-    Capture(runs::Arguments),
+    Capture(runs::CaptureArgs),
     /// Proves that stubs fail, solutions pass, and the book introduces each exercise
     CheckExercises(exercises::CheckArguments),
     /// Shows which exercises are solved, and which is next
@@ -77,7 +77,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             let address = format!("localhost:{port}");
             serve::serve(&workspace()?, dest.as_deref(), &address).map(done)
         }
-        Command::Capture(arguments) => runs::main(&workspace()?, &arguments),
+        Command::Capture(arguments) => {
+            runs::main_capture(&workspace()?, &arguments).map(done)
+        }
         Command::CheckExercises(arguments) => {
             exercises::main_check(&workspace()?, &arguments)
         }
