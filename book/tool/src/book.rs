@@ -1,5 +1,5 @@
 //! The book as a whole: built, served, or preprocessed for mdBook.
-use crate::exercises::{self, Exercise};
+use crate::exercises::{self, Exercise, Violations};
 use crate::house::House;
 use crate::links::Pages;
 use crate::page;
@@ -44,7 +44,16 @@ impl Sources {
                 problems.add(problem.file, problem.line, problem.message);
             }
         }
-        let exercises = exercises::list(root)?;
+        let exercises = match exercises::list(root).map_err(|e| e.downcast()) {
+            Ok(exercises) => exercises,
+            Err(Ok(Violations(violations))) => {
+                for violation in violations {
+                    problems.add(violation.file, violation.line, violation.message);
+                }
+                vec![]
+            }
+            Err(Err(error)) => return Err(error),
+        };
         Ok(Sources { house, runs, exercises })
     }
 }

@@ -1,48 +1,84 @@
-//! stub
-use anyhow::{Result, bail};
-use std::path::{Path, PathBuf};
-/// x
-#[derive(clap::Args)]
-pub struct CheckArguments {}
-/// x
-#[derive(clap::Args)]
-pub struct ProgressArguments {}
-/// x
+//! The exercises: what a chapter asks of the reader, the proof that it can be asked,
+//! and how far the reader is.
+//!
+//! A chapter keeps each exercise `exN_words` three times under the same name: as the
+//! stub that the reader edits (`exercises/`), as an answer (`solutions/`), and as the
+//! checks of both (`checks/`). `tests/exercises.rs` puts the checks on the stubs and
+//! `tests/solutions.rs` on the answers, where they are `crate::answer` and
+//! `crate::checks`. A stub's docs hold all that the reader is told:
+//!
+//! ```text
+//! //! # Fill in: the mean            (or `# Find the bug: …`)
+//! //!
+//! //! The task, in markdown.
+//! //!
+//! //! ## Hint
+//! //!
+//! //! The hint, in markdown.
+//! ```
+//!
+//! [`list()`] reads them, [`check()`] proves them, and [`progress()`] runs those of the
+//! reader.
+
+mod check;
+mod judge;
+mod layout;
+mod pages;
+mod paths;
+mod process;
+mod program;
+mod progress;
+mod violations;
+
+pub use check::{Checked, Row, check};
+pub use layout::list;
+pub use program::Runner;
+pub use progress::{ChapterProgress, Entry, Progress, State, progress, wants_color};
+pub use violations::{Violation, Violations};
+
+use std::fmt;
+
+/// What an exercise asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// x
+    /// The stub holds a `todo!()` where the reader's code goes.
     FillIn,
-    /// x
+    /// The stub runs and is wrong.
     FindTheBug,
 }
-/// x
+
+impl fmt::Display for Kind {
+    /// As a stub's title has it.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(match self {
+            Kind::FillIn => "Fill in",
+            Kind::FindTheBug => "Find the bug",
+        })
+    }
+}
+
+/// One exercise, as its stub's docs tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exercise {
-    /// x
+    /// The chapter's folder, which is also its package: `ch01_single_gpu`.
     pub chapter: String,
-    /// x
+    /// The module's name in all three folders: `ex1_mean`.
     pub name: String,
-    /// x
+    /// What it asks for.
     pub kind: Kind,
-    /// x
+    /// The title after its kind: `the mean`.
     pub title: String,
-    /// x
+    /// What to do, in markdown.
     pub task: String,
-    /// x
+    /// A help that does not give the answer away, in markdown.
     pub hint: String,
-    /// x
-    pub path: PathBuf,
+    /// The file to open, from the workspace's root.
+    pub path: String,
 }
-/// x
-pub fn list(_: &Path) -> Result<Vec<Exercise>> {
-    Ok(vec![])
-}
-/// x
-pub fn main_check(_: &Path, _: &CheckArguments) -> Result<std::process::ExitCode> {
-    bail!("x")
-}
-/// x
-pub fn main_progress(
-    _: &Path,
-    _: &ProgressArguments,
-) -> Result<std::process::ExitCode> {
-    bail!("x")
+
+impl Exercise {
+    /// What the reader types to check the answer.
+    pub fn command(&self) -> String {
+        format!("cargo test -p {} --test exercises {}", self.chapter, self.name)
+    }
 }

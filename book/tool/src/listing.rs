@@ -1,5 +1,5 @@
 //! Pieces of code, captured runs and exercises, as a page shows them.
-use crate::exercises::{Exercise, Kind};
+use crate::exercises::Exercise;
 use crate::html::escape;
 use crate::runs::{Class, Runs};
 use crate::source;
@@ -158,22 +158,19 @@ pub fn exercise(all: &[Exercise], chapter: &str, name: &str) -> Result<String> {
         let names: Vec<_> = mine.map(|e| e.name.as_str()).collect();
         anyhow!("{chapter} has no exercise `{name}`; it has {}", names.join(", "))
     })?;
-    let kind = match exercise.kind {
-        Kind::FillIn => "Fill in",
-        Kind::FindTheBug => "Find the bug",
-    };
-    let number = name.split('_').next().unwrap_or(name);
+    let kind = exercise.kind;
     Ok(format!(
         "<div class=\"exercise\">\n\n\
          ### {kind}: {title} {{#{name}}}\n\n\
          {task}\n\n\
          In `{path}`; check it with\n\n\
-         ```sh\ncargo test -p {chapter} --test exercises {number}\n```\n\n\
+         ```sh\n{command}\n```\n\n\
          <details><summary>Hint</summary>\n\n{hint}\n\n</details>\n\n\
          </div>\n\n",
         title = exercise.title,
         task = exercise.task.trim(),
-        path = exercise.path.display(),
+        path = exercise.path,
+        command = exercise.command(),
         hint = exercise.hint.trim(),
     ))
 }

@@ -1,12 +1,14 @@
 //! The program: builds, serves and checks the book.
 use anyhow::{Context, Result};
 use book_tool::book::{self, BookTool, NAME, Stale};
-use book_tool::{exercises, runs, serve};
+use book_tool::exercises::{self, Runner};
+use book_tool::{runs, serve};
 use clap::{Parser, Subcommand};
 use mdbook_preprocessor::Preprocessor;
 use std::io::{stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Builds and checks the book.
 ///
@@ -42,9 +44,23 @@ enum Command {
     /// Runs the programs whose output the book shows
     Capture(runs::CaptureArgs),
     /// Proves that stubs fail, solutions pass, and the book introduces each exercise
-    CheckExercises(exercises::CheckArguments),
+    CheckExercises {
+        /// Of these chapters; of all if none is given
+        #[arg(value_name = "CHAPTER")]
+        chapters: Vec<String>,
+        /// How long one check may take
+        #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+        limit: u64,
+    },
     /// Shows which exercises are solved, and which is next
-    Progress(exercises::ProgressArguments),
+    Progress {
+        /// Of these chapters; of all if none is given
+        #[arg(value_name = "CHAPTER")]
+        chapters: Vec<String>,
+        /// Show the hint of the next one
+        #[arg(long)]
+        hint: bool,
+    },
     /// Asked by mdBook: whether a renderer is supported
     #[command(hide = true)]
     Supports {
@@ -80,11 +96,18 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Capture(arguments) => {
             runs::main_capture(&workspace()?, &arguments).map(done)
         }
-        Command::CheckExercises(arguments) => {
-            exercises::main_check(&workspace()?, &arguments)
+        Command::CheckExercises { chapters, limit } => {
+            let limit = Duration::from_secs(limit);
+            let runner = Runner { limit, ..Runner::default() };
+            let checked = exercises::check(&workspace()?, &chapters, &runner)?;
+            print!("{checked}");
+            Ok(if checked.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Progress(arguments) => {
-            exercises::main_progress(&workspace()?, &arguments)
+        Command::Progress { chapters, hint } => {
+            let runner = Runner::default();
+            let progress = exercises::progress(&workspace()?, &chapters, &runner)?;
+            print!("{}", progress.show(exercises::wants_color(), hint));
+            Ok(ExitCode::SUCCESS)
         }
         Command::Supports { renderer } => Ok(match renderer.as_str() {
             "html" => ExitCode::SUCCESS,
