@@ -16,8 +16,9 @@ patch=$(realpath "$1")
 shift
 root=$PWD
 copy=$root/target/break
-# The copy has artifacts of its own, but shares those of the crates from elsewhere.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+# Artifacts of its own: cargo knows a workspace's crates by their paths inside it, so in a
+# common folder it would take what was built from the broken copy for yours.
+export CARGO_TARGET_DIR=$root/target/break-artifacts
 export CARGO_TERM_COLOR=never RUST_BACKTRACE=0
 
 mkdir -p "$copy"
