@@ -163,7 +163,7 @@ fn check(root: &Path, run: &Run, with: &With) -> Result<()> {
     let again = run.how_to_capture();
     let now = make(root, run, with).with_context(|| {
         format!(
-            "it was captured on {}; to capture what it does now, {again}",
+            "what was captured on {} cannot be made again (if that is meant: {again})",
             captured.date
         )
     })?;

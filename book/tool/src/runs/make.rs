@@ -163,8 +163,18 @@ fn build(root: &Path, words: &[String]) -> Result<()> {
 /// Runs a command, its stdout and stderr in one pipe.
 fn session(root: &Path, words: &[String]) -> Result<(ExitStatus, Vec<u8>)> {
     let mut words = words.to_vec();
-    if words[0] == "cargo" && words.get(1).is_some_and(|word| word == "run") {
-        words.insert(2, "--quiet".into());
+    let builds = match words.get(1).map(String::as_str) {
+        _ if words[0] != "cargo" => false,
+        Some("run") => {
+            words.insert(2, "--quiet".into());
+            true
+        }
+        other => matches!(other, Some("test" | "bench")),
+    };
+    if builds {
+        // Even --quiet repeats the warnings of an earlier build; in this form they end
+        // with a line that one can tell.
+        words.insert(2, "--message-format=json".into());
     }
     let cannot = || match words[0].starts_with(".venv/") {
         true => {
@@ -180,6 +190,11 @@ fn session(root: &Path, words: &[String]) -> Result<(ExitStatus, Vec<u8>)> {
     drop(command);
     let mut output = vec![];
     reader.read_to_end(&mut output).with_context(cannot)?;
+    if builds {
+        let built = br#"{"reason":"build-finished","success":true}"#;
+        let at = output.windows(built.len()).position(|part| part == built);
+        output.drain(..at.map_or(0, |at| at + built.len() + 1));
+    }
     Ok((child.wait().with_context(cannot)?, output))
 }
 

@@ -182,24 +182,31 @@ pub fn differences(
     let mut found = vec![];
     for (name, rule) in &definition.metrics {
         let Some(tolerance) = rule.tolerance else { continue };
-        let mut beyond = |at: String, old: f64, new: f64| {
-            if !within(old, new, tolerance) {
-                found.push(format!(
+        let beyond = |at: String, old: f64, new: f64| {
+            (!within(old, new, tolerance)).then(|| {
+                format!(
                     "metric `{name}`{at} was {old}, is {new}: beyond its relative \
                      tolerance of {tolerance}"
-                ));
-            }
+                )
+            })
         };
         match (captured.metrics.get(name), now.get(name)) {
             (
                 Some(Metric::Number { value: old, .. }),
                 Some(Metric::Number { value: new, .. }),
-            ) => beyond(String::new(), *old, *new),
+            ) => found.extend(beyond(String::new(), *old, *new)),
             (Some(Metric::Series(old)), Some(Metric::Series(new)))
                 if old.iter().map(|p| p.0).eq(new.iter().map(|p| p.0)) =>
             {
-                for ((x, old), (_, new)) in old.iter().zip(new) {
-                    beyond(format!(" at {x}"), *old, *new);
+                let points = old.iter().zip(new);
+                let mut all = points
+                    .filter_map(|((x, a), (_, b))| beyond(format!(" at {x}"), *a, *b));
+                if let Some(first) = all.next() {
+                    let more = match all.count() {
+                        0 => String::new(),
+                        more => format!(", and {more} more of its points"),
+                    };
+                    found.push(first + &more);
                 }
             }
             (Some(Metric::Series(old)), Some(Metric::Series(new))) => {

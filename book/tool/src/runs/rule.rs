@@ -102,7 +102,7 @@ impl Rule {
                 let groups = pattern.captures_len() - 1;
                 ensure!(
                     groups == 1 || groups == 2 && !sweep,
-                    "the pattern has {groups} groups in (), expected one around the number{}",
+                    "the pattern has {groups} groups, expected one of a number{}",
                     if sweep { "" } else { ", or two around x and y of a series" }
                 );
                 Source::Pattern(pattern, raw.take)

@@ -1,7 +1,8 @@
 //! What a capture keeps.
 use crate::{TOP, Workspace, assert_has, number, shell};
 use book_tool::runs::Metric;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_capture_keeps_output_metrics_and_origin() {
@@ -198,10 +199,17 @@ fn a_run_of_cargo_shows_the_program_and_not_the_build() {
         inputs,
         ["definition", "file data/a.txt", "package leaf", "package top"]
     );
+    // Its tests, too.
+    workspace.replace("book/runs/x.toml", "\"run\"", "\"test\"");
+    workspace.replace("book/runs/x.toml", "'loss ([0-9.]+)'", "'(\\d) passed'");
+    workspace.capture(&["top"]).unwrap();
+    let runs = workspace.runs();
+    let output = &runs.get("top").unwrap().captured().unwrap().sessions[0].output;
+    assert_eq!(output[..2], ["", "running 0 tests"]);
     // One that does not compile is no run.
     workspace.replace("crates/leaf/src/lib.rs", "1 }", "one }");
     let error = workspace.capture(&["top"]).unwrap_err();
-    assert_has(&error, &["`cargo build -p top --target-dir target` failed"]);
+    assert_has(&error, &["`cargo test -p top --target-dir target --no-run` failed"]);
 }
 
 #[test]
@@ -246,7 +254,10 @@ fn surroundings_do_not_show() {
         again.args(["--exact", name]).env(INSIDE, "1");
         again.env("FERROTRON_GEMM", "portable").env("CLICOLOR_FORCE", "1");
         again.env("CARGO_TERM_COLOR", "always").env("RUST_BACKTRACE", "full");
-        let output = again.output().unwrap();
+        again.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut again = again.spawn().unwrap();
+        again.stdin.take().unwrap().write_all(b"typed").unwrap();
+        let output = again.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}");
         assert_has(&said, &["1 passed"]);

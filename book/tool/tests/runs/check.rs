@@ -36,6 +36,11 @@ fn every_metric_is_compared_within_its_tolerance() {
         ("1 -4.0", "1 -4.05", "`steps` at 1 was -4, is -4.05"),
         ("2 1.0", "2 1.02", "`steps` at 2 was 1, is 1.02"),
         ("3 0.0", "3 0.00001", "`steps` at 3 was 0, is 0.00001"),
+        (
+            "1 -4.0; echo step 2 1.0",
+            "1 4; echo step 2 3",
+            "tolerance of 0.01, and 1 more of",
+        ),
         ("step 3", "step 4", "`steps` had 3 points, has 3, or at other places"),
         ("; echo step 3 0.0", "", "`steps` had 3 points, has 2"),
         ("echo loss 2.0;", "", "metric `loss`: nothing in the output matches"),

@@ -41,7 +41,8 @@ impl Workspace {
             ),
             (
                 "crates/top/src/main.rs",
-                "#[path = \"../../leaf/told/early.rs\"]\nmod early;\nfn main() {\n    \
+                "#[path = \"../../leaf/told/early.rs\"]\nmod early;\nfn warned() {}\n\
+                 fn main() {\n    \
                  eprintln!(\"loss {}.5\", leaf::one() + early::two());\n    \
                  print!(\"{}\", include_str!(\"../words.txt\"));\n}\n",
             ),
