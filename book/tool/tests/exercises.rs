@@ -568,9 +568,9 @@ fn is_running(folder: &Path) -> bool {
 #[test]
 fn what_a_check_started_is_ended_with_it() {
     let workspace = workspace();
-    let check = "use std::process::Command;\n#[test]\nfn starts_another() {\n    \
+    let another = "use std::process::Command;\n#[test]\nfn starts_another() {\n    \
                  Command::new(\"sleep\").arg(\"600\").status().unwrap();\n}\n";
-    workspace.append(SHARE_CHECKS, check);
+    workspace.append(SHARE_CHECKS, another);
     let runner = Runner { limit: Duration::from_secs(1), ..workspace.runner() };
     let checked = check(&workspace.root(), &["ch02".into()], &runner).unwrap();
     let checked = checked.to_string();
