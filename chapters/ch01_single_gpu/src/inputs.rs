@@ -79,7 +79,7 @@ pub fn open(config: &Config) -> Result<Inputs> {
     };
     let max_lr = config.lr.unwrap_or(match weights {
         Some(_) => 2e-5,
-        // At or near the best of two sweeps: book/runs/ch01_learning_rates.txt.
+        // At or near the best of two sweeps: ch01_learning_rates_* in book/runs.
         None => 0.04 / (model.hidden_size as f64).sqrt(),
     });
     Ok(Inputs { model, weights, tokenizer, source, data, max_lr })
