@@ -1,6 +1,6 @@
 """Compares our training step with PyTorch eager's on this CPU: speed and memory.
 
-    python scripts/compare_torch/compare.py tiny --record out/compare_torch_tiny.json
+    python scripts/compare_torch/compare.py tiny --record tiny.json
 
 Both workers train the same weights on the same batches, pinned to the same cores, and
 take turns (never at once): five steps each to warm up and to compare losses, then
