@@ -560,3 +560,32 @@ fn exercises_are_introduced_in_their_own_words() {
     let said = refused(root);
     assert!(said.contains("chapters/ch04_sums/exercises/ex1_sum.rs:"), "{said}");
 }
+
+#[test]
+fn the_readme_quotes_captured_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let runs = book_tool::runs::Runs::load(root).unwrap();
+    let output = &runs.get("ch01_default").unwrap().captured().unwrap().sessions[0].output;
+    let quoted = |line: &&str| line.starts_with("step ") || line.starts_with("600 steps");
+    let lines: Vec<_> = readme.lines().filter(quoted).collect();
+    assert!(lines.len() > 5);
+    for line in lines {
+        assert!(output.iter().any(|said| said == line), "no such output: {line}");
+    }
+    for preset in ["tiny", "small"] {
+        let run = format!("compare_torch_{preset}");
+        let value = |expression: &str| {
+            book_tool::runs::value(&runs, &expression.replace("RUN", &run)).unwrap()
+        };
+        let row = format!(
+            "| {}× ({}–{}) | {}× | {}× |",
+            value("RUN.speed_ratio .2"),
+            value("RUN.speed_ratio_min .2"),
+            value("RUN.speed_ratio_max .2"),
+            value("RUN.peak_bytes / RUN.torch_peak_bytes .2"),
+            value("RUN.peak_bytes / (RUN.torch_peak_bytes - RUN.torch_runtime_bytes) .2"),
+        );
+        assert!(readme.contains(&row), "{preset}: expected {row}");
+    }
+}
