@@ -30,22 +30,31 @@ pub fn formula(latex: &str, display: bool) -> Result<String> {
     Ok(shielded(&mathml))
 }
 
-/// Text between tags, safe from what markdown makes of `*`, `_`, `|` and the like.
+/// Text between tags, safe from what markdown makes of `*`, `_`, `|` and the like; and
+/// two faults of pulldown-latex 0.8 mended: a `<` of the formula is not escaped, and
+/// attributes may follow each other without a space.
 fn shielded(mathml: &str) -> String {
     let mut out = String::with_capacity(2 * mathml.len());
     let (mut in_tag, mut in_entity) = (false, false);
-    for c in mathml.chars() {
+    let mut chars = mathml.chars().peekable();
+    while let Some(c) = chars.next() {
+        let next = chars.peek().copied().unwrap_or(' ');
         match c {
-            '<' => in_tag = true,
+            '<' if !in_tag && (next == '/' || next.is_ascii_alphabetic()) => {
+                in_tag = true;
+            }
             '&' if !in_tag => in_entity = true,
             _ => {}
         }
-        if c == '\n' {
-            out.push(' ');
-        } else if c.is_ascii_punctuation() && !in_tag && !in_entity {
-            out.push_str(&format!("&#{};", c as u32));
-        } else {
-            out.push(c);
+        match c {
+            '\n' => out.push(' '),
+            c if c.is_ascii_punctuation() && !in_tag && !in_entity => {
+                out.push_str(&format!("&#{};", c as u32));
+            }
+            '"' if in_tag && next.is_ascii_alphabetic() && !opens(&out) => {
+                out.push_str("\" ");
+            }
+            c => out.push(c),
         }
         match c {
             '>' => in_tag = false,
@@ -54,6 +63,11 @@ fn shielded(mathml: &str) -> String {
         }
     }
     out
+}
+
+/// Whether a quotation mark behind `text` opens a value.
+fn opens(text: &str) -> bool {
+    text.ends_with('=')
 }
 
 /// Replaces the formulas of a stretch of markdown without code blocks. Code spans are
@@ -110,4 +124,23 @@ pub fn replace(text: &str) -> Result<String, Vec<(usize, anyhow::Error)>> {
     }
     out.push_str(&text[at..]);
     if errors.is_empty() { Ok(out) } else { Err(errors) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_leaves_open_is_mended() {
+        let less = formula("a < b", false).unwrap();
+        assert!(less.contains("<mo>&#60;</mo>"), "{less}");
+        let large = formula("\\bigl( a_1", false).unwrap();
+        assert!(large.contains("stretchy=\"true\" minsize=\"1.2em\""), "{large}");
+    }
+
+    #[test]
+    fn what_is_no_latex_is_an_error() {
+        let error = formula("\\frac{1}", false).unwrap_err().to_string();
+        assert!(error.starts_with("formula `\\frac{1}`: parsing error: "), "{error}");
+    }
 }

@@ -499,7 +499,10 @@ fn runs_are_shown_and_their_numbers_stand_in_the_text() {
     // Of the other, the middle is folded.
     assert!(html.contains("<summary>⋯ 2 more lines</summary>"), "{html}");
     assert!(html.contains("<pre class=\"output\">end</pre>"), "{html}");
-    assert!(html.contains("checked: made again") && html.contains("; recorded."), "{html}");
+    assert!(
+        html.contains("checked: made again") && html.contains("; recorded."),
+        "{html}"
+    );
     assert!(html.contains("<li>file data.txt <code>"), "{html}");
     assert!(!html.contains("class=\"stale\""), "{html}");
 }
@@ -543,7 +546,8 @@ fn wrong_definitions_and_captures_of_nothing_fail_the_build() {
 fn exercises_are_introduced_in_their_own_words() {
     let folder = workspace();
     let root = folder.path();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/exercises");
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/exercises");
     copy(&fixture.join("chapters/ch01_sums"), &root.join("chapters/ch04_sums"));
     let page = "# Front\n\n{{#exercise ch04_sums ex1_sum}}\n\nTo [it](#ex1_sum).\n";
     write(root, "book/src/index.md", page);
@@ -553,10 +557,13 @@ fn exercises_are_introduced_in_their_own_words() {
     let html = html(root, "index.html");
     assert!(html.contains(&title), "{title}: {html}");
     assert!(html.contains("<h3 id=\"ex1_sum\">"), "{html}");
-    assert!(html.contains("cargo test -p ch04_sums --test exercises ex1_sum"), "{html}");
+    assert!(
+        html.contains("cargo test -p ch04_sums --test exercises ex1_sum"),
+        "{html}"
+    );
     assert!(html.contains("<summary>Hint</summary>"), "{html}");
     // Without a hint it is no exercise.
-    replace(root, stub, "## Hint", "## Help");
+    replace(root, stub, "## Hint\n//!\n", "## Help\n//!\n");
     let said = refused(root);
     assert!(said.contains("chapters/ch04_sums/exercises/ex1_sum.rs:"), "{said}");
 }
@@ -566,8 +573,10 @@ fn the_readme_quotes_captured_runs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let runs = book_tool::runs::Runs::load(root).unwrap();
-    let output = &runs.get("ch01_default").unwrap().captured().unwrap().sessions[0].output;
-    let quoted = |line: &&str| line.starts_with("step ") || line.starts_with("600 steps");
+    let output =
+        &runs.get("ch01_default").unwrap().captured().unwrap().sessions[0].output;
+    let quoted =
+        |line: &&str| line.starts_with("step ") || line.starts_with("600 steps");
     let lines: Vec<_> = readme.lines().filter(quoted).collect();
     assert!(lines.len() > 5);
     for line in lines {
@@ -584,7 +593,9 @@ fn the_readme_quotes_captured_runs() {
             value("RUN.speed_ratio_min .2"),
             value("RUN.speed_ratio_max .2"),
             value("RUN.peak_bytes / RUN.torch_peak_bytes .2"),
-            value("RUN.peak_bytes / (RUN.torch_peak_bytes - RUN.torch_runtime_bytes) .2"),
+            value(
+                "RUN.peak_bytes / (RUN.torch_peak_bytes - RUN.torch_runtime_bytes) .2"
+            ),
         );
         assert!(readme.contains(&row), "{preset}: expected {row}");
     }
