@@ -82,8 +82,8 @@ const CHAPTERS: [[(&str, &str); 3]; 4] = [
 
 const ROWS: [&str; 4] = [
     "One device: what a byte and an operation are",
-    "Many devices, one copy of the model's work each",
-    "Many devices, a part of the model each",
+    "Many devices share the work of each layer",
+    "Many devices share the model",
     "Longer, faster, all together",
 ];
 
@@ -204,7 +204,7 @@ fn ch01_memory(sources: &Sources) -> Result<String> {
         ("other", "other_bytes"),
     ] {
         let bytes = number(sources, "ch01_default", metric)?;
-        bars = bars.row(family, [("bytes", bytes)]);
+        bars = bars.row(family, [("", bytes)]);
     }
     Ok(bars.svg()?)
 }

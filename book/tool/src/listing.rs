@@ -24,11 +24,16 @@ pub fn code(root: &Path, spec: &str) -> Result<String> {
     };
     // Code may hold fences of its own, in its comments.
     let fence = "`".repeat(longest_run(&source.text, '`').max(2) + 1);
-    let last = source.first_line + source.text.lines().count() - 1;
+    let first = source.first_line;
+    let last = first + source.text.lines().count().saturating_sub(1);
+    let lines = match spec.contains(':') {
+        true => format!(", lines {first} to {last}"),
+        false => String::new(),
+    };
     Ok(format!(
-        "<figure class=\"listing\"><figcaption><code>{}</code>, lines {} to \
-         {last}</figcaption>\n\n{fence}{language}\n{}{fence}\n\n</figure>\n\n",
-        source.path, source.first_line, source.text
+        "<figure class=\"listing\"><figcaption><code>{}</code>{lines}</figcaption>\n\n\
+         {fence}{language}\n{}{fence}\n\n</figure>\n\n",
+        source.path, source.text
     ))
 }
 
@@ -159,9 +164,10 @@ pub fn exercise(all: &[Exercise], chapter: &str, name: &str) -> Result<String> {
         anyhow!("{chapter} has no exercise `{name}`; it has {}", names.join(", "))
     })?;
     let kind = exercise.kind;
+    let number = name.trim_start_matches("ex").split('_').next().unwrap_or_default();
     Ok(format!(
         "<div class=\"exercise\">\n\n\
-         ### {kind}: {title} {{#{name}}}\n\n\
+         ### Exercise {number}. {kind}: {title} {{#{name}}}\n\n\
          {task}\n\n\
          In `{path}`; check it with\n\n\
          ```sh\n{command}\n```\n\n\

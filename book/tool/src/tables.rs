@@ -2,7 +2,7 @@
 use crate::diff;
 use crate::guards::{self, Guard};
 use crate::house::House;
-use crate::html::escape;
+use crate::html::{doc_line, escape};
 use crate::problem::Problems;
 use anyhow::Result;
 use std::fmt::Write;
@@ -114,14 +114,14 @@ pub fn guards(root: &Path, problems: &mut Problems) -> Result<String> {
             out,
             "<h3 id=\"{name}\"><code>{name}</code></h3>\n<p>{about} {tests} tests.</p>\n",
             name = package.name,
-            about = escape(&package.about)
+            about = doc_line(&package.about)
         )?;
         for Guard { file, guards, tests } in &package.files {
             write!(
                 out,
                 "<details class=\"guard\"><summary><code>{file}</code> {} \
                  <span class=\"count\">{}</span></summary><ul>",
-                escape(guards),
+                doc_line(guards),
                 tests.len()
             )?;
             for test in tests {
