@@ -81,7 +81,13 @@ pub fn run(
     };
     let day = capture.date.split('T').next().unwrap_or_default();
     let commit = match &capture.commit {
-        Some(commit) => format!("commit <code>{}</code>; ", short(commit)),
+        Some(commit) => {
+            let changes = match capture.uncommitted_changes {
+                true => " with uncommitted changes",
+                false => "",
+            };
+            format!("commit <code>{}</code>{changes}; ", short(commit))
+        }
         None => String::new(),
     };
     write!(
