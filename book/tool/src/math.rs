@@ -14,7 +14,7 @@ pub fn formula(latex: &str, display: bool) -> Result<String> {
     for event in Parser::new(latex, &storage) {
         match event {
             Ok(event) => events.push(Ok(event)),
-            // The library draws the place over several lines; the last has the reason.
+            // The first line has the reason; below it the library draws the place.
             Err(error) => {
                 let text = error.to_string();
                 let reason = text.lines().map(str::trim).find(|line| !line.is_empty());
@@ -30,44 +30,45 @@ pub fn formula(latex: &str, display: bool) -> Result<String> {
     Ok(shielded(&mathml))
 }
 
-/// Text between tags, safe from what markdown makes of `*`, `_`, `|` and the like; and
-/// two faults of pulldown-latex 0.8 mended: a `<` of the formula is not escaped, and
-/// attributes may follow each other without a space.
+/// Text between tags, safe from what markdown makes of `*`, `_`, `|` and the like, and
+/// tags as markdown and HTML want them: pulldown-latex 0.8 escapes neither `<` nor `&`
+/// and forgets a space between attributes.
 fn shielded(mathml: &str) -> String {
     let mut out = String::with_capacity(2 * mathml.len());
-    let (mut in_tag, mut in_entity) = (false, false);
-    let mut chars = mathml.chars().peekable();
-    while let Some(c) = chars.next() {
-        let next = chars.peek().copied().unwrap_or(' ');
+    let mut rest = mathml;
+    while let Some(c) = rest.chars().next() {
+        let len = tag(rest).or_else(|| entity(rest)).unwrap_or(c.len_utf8());
+        let (taken, after) = rest.split_at(len);
         match c {
-            '<' if !in_tag && (next == '/' || next.is_ascii_alphabetic()) => {
-                in_tag = true;
-            }
-            '&' if !in_tag => in_entity = true,
-            _ => {}
-        }
-        match c {
+            // Of `\bigl`.
+            '<' if len > 1 => out.push_str(&taken.replace("\"minsize=", "\" minsize=")),
             '\n' => out.push(' '),
-            c if c.is_ascii_punctuation() && !in_tag && !in_entity => {
+            c if len == 1 && c.is_ascii_punctuation() => {
                 out.push_str(&format!("&#{};", c as u32));
             }
-            '"' if in_tag && next.is_ascii_alphabetic() && !opens(&out) => {
-                out.push_str("\" ");
-            }
-            c => out.push(c),
+            _ => out.push_str(taken),
         }
-        match c {
-            '>' => in_tag = false,
-            ';' => in_entity = false,
-            _ => {}
-        }
+        rest = after;
     }
     out
 }
 
-/// Whether a quotation mark behind `text` opens a value.
-fn opens(text: &str) -> bool {
-    text.ends_with('=')
+/// The length of the tag that `text` begins with. The sign `<` of a formula
+/// begins none.
+fn tag(text: &str) -> Option<usize> {
+    let name = text.strip_prefix('<')?;
+    let name = name.strip_prefix('/').unwrap_or(name);
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return None;
+    }
+    text.find('>').map(|end| end + 1)
+}
+
+/// The length of the entity that `text` begins with: `&lt;`.
+fn entity(text: &str) -> Option<usize> {
+    let name = text.strip_prefix('&')?;
+    let len = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '#')?;
+    (len > 0 && name[len..].starts_with(';')).then_some(len + 2)
 }
 
 /// Replaces the formulas of a stretch of markdown without code blocks. Code spans are
@@ -93,17 +94,15 @@ pub fn replace(text: &str) -> Result<String, Vec<(usize, anyhow::Error)>> {
             }
             b'`' => {
                 let ticks = rest.len() - rest.trim_start_matches('`').len();
-                let end = rest[ticks..].find(&rest[..ticks]);
-                let len = end.map_or(ticks, |end| end + 2 * ticks);
+                let len = code_span(&rest[..paragraph(rest)], ticks).unwrap_or(ticks);
                 out.push_str(&rest[..len]);
                 len
             }
             _ => {
                 let mark = if rest.starts_with("$$") { "$$" } else { "$" };
                 let body = &rest[mark.len()..];
-                // A formula ends within its paragraph.
-                let paragraph = body.find("\n\n").unwrap_or(body.len());
-                match body[..paragraph].find(mark) {
+                let body = &body[..paragraph(body)];
+                match formula_end(body, mark) {
                     Some(end) => {
                         match formula(body[..end].trim(), mark == "$$") {
                             Ok(html) => out.push_str(&html),
@@ -115,7 +114,7 @@ pub fn replace(text: &str) -> Result<String, Vec<(usize, anyhow::Error)>> {
                         let what = "this $ opens a formula that does not end; a dollar \
                                     is written \\$";
                         errors.push((at, anyhow!(what)));
-                        rest.len()
+                        mark.len() + body.len()
                     }
                 }
             }
@@ -126,21 +125,105 @@ pub fn replace(text: &str) -> Result<String, Vec<(usize, anyhow::Error)>> {
     if errors.is_empty() { Ok(out) } else { Err(errors) }
 }
 
+/// Where a paragraph ends: neither formulas nor code spans go beyond.
+fn paragraph(text: &str) -> usize {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if at > 0 && line.trim().is_empty() {
+            return at;
+        }
+        at += line.len();
+    }
+    at
+}
+
+/// The length of the code span that begins `text` with so many backticks; it ends with
+/// as many, not more.
+fn code_span(text: &str, ticks: usize) -> Option<usize> {
+    let mut at = ticks;
+    loop {
+        at += text[at..].find('`')?;
+        let run = text[at..].len() - text[at..].trim_start_matches('`').len();
+        at += run;
+        if run == ticks {
+            return Some(at);
+        }
+    }
+}
+
+/// Where in `body` the closing mark is. As in pandoc, a single dollar opens only before
+/// something and closes only after something and not before a digit, so that `$5 and
+/// $6` is no formula.
+fn formula_end(body: &str, mark: &str) -> Option<usize> {
+    let inline = mark == "$";
+    if inline && body.starts_with(char::is_whitespace) {
+        return None;
+    }
+    body.match_indices(mark).map(|(end, _)| end).find(|end| {
+        let (before, after) = (&body[..*end], &body[end + mark.len()..]);
+        let closes = !before.is_empty()
+            && !before.ends_with(char::is_whitespace)
+            && !after.starts_with(|c: char| c.is_ascii_digit());
+        !before.ends_with('\\') && (!inline || closes)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn errors(text: &str) -> Vec<usize> {
+        replace(text).err().unwrap_or_default().into_iter().map(|(at, _)| at).collect()
+    }
+
     #[test]
-    fn what_the_library_leaves_open_is_mended() {
-        let less = formula("a < b", false).unwrap();
-        assert!(less.contains("<mo>&#60;</mo>"), "{less}");
-        let large = formula("\\bigl( a_1", false).unwrap();
-        assert!(large.contains("stretchy=\"true\" minsize=\"1.2em\""), "{large}");
+    fn signs_of_html_are_no_html() {
+        let mathml = |latex: &str| formula(latex, false).unwrap();
+        assert!(mathml("a < b").contains("<mo>&#60;</mo>"), "{}", mathml("a < b"));
+        assert!(mathml("a > b").contains("<mo>&#62;</mo>"), "{}", mathml("a > b"));
+        assert!(mathml("\\&").contains("&#38;<"), "{}", mathml("\\&"));
+        let text = mathml("\\text{a < b & c_d}");
+        assert!(text.contains("a &lt; b &amp; c&#95;d"), "{text}");
+    }
+
+    #[test]
+    fn attributes_have_space_between_them() {
+        let mathml = formula("\\bigl(x\\bigr)", false).unwrap();
+        assert_eq!(mathml.matches("\" minsize=\"").count(), 2, "{mathml}");
     }
 
     #[test]
     fn what_is_no_latex_is_an_error() {
         let error = formula("\\frac{1}", false).unwrap_err().to_string();
         assert!(error.starts_with("formula `\\frac{1}`: parsing error: "), "{error}");
+    }
+
+    #[test]
+    fn prices_are_no_formulas() {
+        assert_eq!(errors("It costs $5 and $6."), [9]);
+        assert_eq!(errors("It costs $ 5$."), [9]);
+        assert_eq!(errors("From $5-$6."), [5]);
+        assert_eq!(errors("For $$."), [4]);
+        assert_eq!(replace("For \\$5 and \\$6.").unwrap(), "For &#36;5 and &#36;6.");
+        assert!(replace("A $\\$5 + x$ more.").unwrap().contains("</math> more."));
+    }
+
+    #[test]
+    fn each_paragraph_has_its_own_errors() {
+        assert_eq!(
+            errors("A $b.\n\nC $\\frac{1}$ and $d.\n \t\nE $f."),
+            [2, 9, 24, 33]
+        );
+    }
+
+    #[test]
+    fn code_is_left_alone_and_nothing_else() {
+        for text in ["`$x$`", "`` a ` $x$ ``", "``` `` $x$ ```", "a\n`b\n$x$`"] {
+            assert_eq!(replace(text).unwrap(), text);
+        }
+        // An odd backtick is just that.
+        for text in ["A ` and $x$.", "A `\n\nand $x$ `b`", "A `` b ` $x$"] {
+            assert_eq!(replace(text).unwrap().matches("<math").count(), 1, "{text}");
+        }
     }
 }
