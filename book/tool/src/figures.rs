@@ -1,6 +1,5 @@
 //! The figures of the book, drawn when it is built, from runs and from the chapters.
 use crate::book::Sources;
-use crate::html::escape;
 use crate::runs::Metric;
 use anyhow::{Context, Result, anyhow};
 use viz::{
@@ -19,7 +18,7 @@ const FIGURES: [(&str, Draw); 5] = [
     ("ch01_learning_rates", ch01_learning_rates),
 ];
 
-/// `{{#figure id caption="…"}}`.
+/// `{{#figure id caption="…"}}`; the caption is markdown.
 ///
 /// # Errors
 /// There is no such figure, or what it shows is missing.
@@ -31,10 +30,10 @@ pub fn figure(sources: &Sources, id: &str, caption: &str) -> Result<String> {
     let svg = draw(sources).with_context(|| format!("figure `{id}`"))?;
     // A blank line would end the block of HTML for markdown.
     let lines: Vec<_> = svg.lines().filter(|line| !line.trim().is_empty()).collect();
-    let (svg, caption) = (lines.join("\n"), escape(caption));
+    let (svg, caption) = (lines.join("\n"), caption.trim());
     Ok(format!(
-        "<figure class=\"figure\">\n{svg}\n<figcaption>{caption}</figcaption>\n\
-         </figure>\n\n"
+        "<figure class=\"figure\">\n{svg}\n<figcaption>\n\n{caption}\n\n\
+         </figcaption>\n</figure>\n\n"
     ))
 }
 

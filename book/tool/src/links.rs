@@ -28,6 +28,15 @@ fn parser(text: &str) -> Parser<'_> {
     )
 }
 
+/// The bytes of each fenced block of code.
+pub fn code_blocks(text: &str) -> Vec<Range<usize>> {
+    let fenced = |(event, range): (Event, Range<usize>)| match event {
+        Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => Some(range),
+        _ => None,
+    };
+    parser(text).into_offset_iter().filter_map(fenced).collect()
+}
+
 impl<'a> Pages<'a> {
     /// `written` are the pages as they are in their files, `expanded` what the reader
     /// sees: headings are taken from there.

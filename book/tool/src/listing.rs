@@ -5,6 +5,7 @@ use crate::runs::{Class, Runs};
 use crate::source;
 use anyhow::{Result, anyhow};
 use std::fmt::Write;
+use std::fs;
 use std::path::Path;
 
 /// `{{#code file:item}}`.
@@ -22,19 +23,37 @@ pub fn code(root: &Path, spec: &str) -> Result<String> {
         Some("json" | "jsonl") => "json",
         _ => "text",
     };
+    let text = match language {
+        "rust" => kept(&source.text),
+        _ => source.text,
+    };
     // Code may hold fences of its own, in its comments.
-    let fence = "`".repeat(longest_run(&source.text, '`').max(2) + 1);
+    let fence = "`".repeat(longest_run(&text, '`').max(2) + 1);
     let first = source.first_line;
-    let last = first + source.text.lines().count().saturating_sub(1);
+    let last = first + text.lines().count().saturating_sub(1);
     let lines = match spec.contains(':') {
         true => format!(", lines {first} to {last}"),
         false => String::new(),
     };
     Ok(format!(
         "<figure class=\"listing\"><figcaption><code>{}</code>{lines}</figcaption>\n\n\
-         {fence}{language}\n{}{fence}\n\n</figure>\n\n",
-        source.path, source.text
+         {fence}{language}\n{text}{fence}\n\n</figure>\n\n",
+        source.path
     ))
+}
+
+/// Of Rust, mdBook hides lines that begin with `# ` and takes the first of two hashes
+/// away. One more keeps them as they are.
+fn kept(text: &str) -> String {
+    let line = |line: &str| {
+        let code = line.trim_start();
+        let indent = &line[..line.len() - code.len()];
+        match code == "#" || code.starts_with("# ") || code.starts_with("##") {
+            true => format!("{indent}#{code}\n"),
+            false => format!("{line}\n"),
+        }
+    };
+    text.lines().map(line).collect()
 }
 
 fn longest_run(text: &str, c: char) -> usize {
@@ -131,7 +150,7 @@ fn output(
         (None, None) => (lines.len(), 0),
         (head, tail) => (head.unwrap_or(0), tail.unwrap_or(0)),
     };
-    if head + tail >= lines.len() {
+    if head.saturating_add(tail) >= lines.len() {
         return pre(&command, lines);
     }
     let (first, rest) = lines.split_at(head);
@@ -158,20 +177,28 @@ fn pre(first: &str, lines: &[&str]) -> String {
     format!("<pre class=\"output\">{}</pre>\n", lines.join("\n"))
 }
 
-/// `{{#exercise chapter name}}`: what to do, where, and how to check it.
+/// The exercise that `{{#exercise chapter name}}` asks for.
 ///
 /// # Errors
 /// There is no such exercise.
-pub fn exercise(all: &[Exercise], chapter: &str, name: &str) -> Result<String> {
-    let is = |e: &&Exercise| e.chapter == chapter && e.name == name;
-    let exercise = all.iter().find(is).ok_or_else(|| {
+pub fn find_exercise<'a>(
+    all: &'a [Exercise],
+    chapter: &str,
+    name: &str,
+) -> Result<&'a Exercise> {
+    all.iter().find(|e| e.chapter == chapter && e.name == name).ok_or_else(|| {
         let mine = all.iter().filter(|e| e.chapter == chapter);
         let names: Vec<_> = mine.map(|e| e.name.as_str()).collect();
         anyhow!("{chapter} has no exercise `{name}`; it has {}", names.join(", "))
-    })?;
+    })
+}
+
+/// What to do, where, and how to check it, in markdown.
+pub fn exercise(exercise: &Exercise) -> String {
     let kind = exercise.kind;
-    let number = name.trim_start_matches("ex").split('_').next().unwrap_or_default();
-    Ok(format!(
+    let number = exercise.name.trim_start_matches("ex").split('_').next();
+    let number = number.unwrap_or_default();
+    format!(
         "<div class=\"exercise\">\n\n\
          ### Exercise {number}. {kind}: {title} {{#{name}}}\n\n\
          {task}\n\n\
@@ -180,9 +207,24 @@ pub fn exercise(all: &[Exercise], chapter: &str, name: &str) -> Result<String> {
          <details><summary>Hint</summary>\n\n{hint}\n\n</details>\n\n\
          </div>\n\n",
         title = exercise.title,
+        name = exercise.name,
         task = exercise.task.trim(),
         path = exercise.path,
         command = exercise.command(),
         hint = exercise.hint.trim(),
-    ))
+    )
+}
+
+/// Where in its stub a line of an exercise's text stands; the first if it is not from
+/// there.
+pub fn line_of_stub(
+    root: &Path,
+    exercise: &Exercise,
+    text: &str,
+    line: usize,
+) -> usize {
+    let stub = fs::read_to_string(root.join(&exercise.path)).unwrap_or_default();
+    let wanted = text.lines().nth(line - 1).unwrap_or_default().trim();
+    let is = |line: &str| line.trim().trim_start_matches("//!").trim() == wanted;
+    1 + stub.lines().position(is).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! One page: its directives, numbers and formulas replaced by what they stand for.
 use crate::book::Sources;
 use crate::problem::Problems;
-use crate::{diff, figures, listing, math, runs, tables};
+use crate::{diff, figures, links, listing, math, runs, tables};
 use anyhow::{Result, anyhow, bail};
 use std::collections::BTreeMap;
 
@@ -12,58 +12,60 @@ struct Directive {
     options: BTreeMap<String, String>,
 }
 
-/// Replaces everything in `text`, the page that lies at `place`.
+/// Where a directive stands.
+struct Place<'a> {
+    file: &'a str,
+    line: usize,
+}
+
+/// Replaces everything in `text`, the page that lies at `file`.
 pub fn expand(
     text: &str,
-    place: &str,
+    file: &str,
     sources: &Sources,
     problems: &mut Problems,
 ) -> String {
     let mut out = String::new();
     let mut prose = Prose { first_line: 1, text: String::new() };
-    let mut fence: Option<String> = None;
-    for (at, line) in text.lines().enumerate() {
-        let number = at + 1;
-        let mark = fence_mark(line);
+    let blocks = links::code_blocks(text);
+    let mut end = 0;
+    for (at, line) in text.split_inclusive('\n').enumerate() {
+        let start = end;
+        end += line.len();
+        let is_code = blocks.iter().any(|block| block.start < end && start < block.end);
         let directive = line.trim_end();
-        if let Some(open) = &fence {
-            out.push_str(line);
-            out.push('\n');
-            if mark.is_some_and(|m| m.starts_with(open.as_str()) && m == line.trim()) {
-                fence = None;
-            }
-            prose.first_line = number + 1;
-        } else if let Some(mark) = mark {
-            out.push_str(&prose.finish(place, sources, problems));
-            fence = Some(mark.to_string());
-            out.push_str(line);
-            out.push('\n');
-            prose.first_line = number + 1;
-        } else if directive.starts_with("{{#")
+        let is_directive = directive.starts_with("{{#")
             && directive.ends_with("}}")
-            && !directive.starts_with("{{#value ")
-        {
-            out.push_str(&prose.finish(place, sources, problems));
-            match block(directive, place, sources, problems) {
-                Ok(html) => out.push_str(&html),
-                Err(error) => problems.add(place, number, format!("{error:#}")),
-            }
-            prose.first_line = number + 1;
-        } else {
-            prose.text.push_str(line);
+            && !is_value(&directive[3..directive.len() - 2]);
+        if !is_code && !is_directive {
+            prose.text.push_str(without_end(line));
             prose.text.push('\n');
+            continue;
         }
+        out.push_str(&prose.finish(file, sources, problems));
+        let place = Place { file, line: at + 1 };
+        if is_code {
+            out.push_str(without_end(line));
+            out.push('\n');
+        } else {
+            match block(directive, &place, sources, problems) {
+                // What follows is markdown again, after a blank line.
+                Ok(html) => out.push_str(&(html.trim_end().to_string() + "\n\n")),
+                Err(error) => problems.add(file, place.line, format!("{error:#}")),
+            }
+        }
+        prose.first_line = place.line + 1;
     }
-    out + &prose.finish(place, sources, problems)
+    out + &prose.finish(file, sources, problems)
 }
 
-/// The backticks or tildes that open or close a block of code.
-fn fence_mark(line: &str) -> Option<&str> {
-    let line = line.trim_start();
-    ['`', '~'].into_iter().find_map(|c| {
-        let len = line.len() - line.trim_start_matches(c).len();
-        (len >= 3).then(|| &line[..len])
-    })
+/// A line without what ends it, be it of Windows.
+fn without_end(line: &str) -> &str {
+    line.trim_end_matches(['\n', '\r'])
+}
+
+fn is_value(inside: &str) -> bool {
+    inside.split(char::is_whitespace).next() == Some("value")
 }
 
 /// Lines without blocks of code and directives.
@@ -127,12 +129,14 @@ fn values(
             continue;
         };
         let inside = &text[start + 3..end];
-        match inside.strip_prefix("value ") {
-            Some(expression) => match runs::value(&sources.runs, expression.trim()) {
-                Ok(value) => out.push_str(&value),
-                Err(e) => error(start, e),
-            },
-            None => error(start, unknown(inside)),
+        match inside.strip_prefix("value") {
+            Some(expression) if is_value(inside) => {
+                match runs::value(&sources.runs, expression.trim()) {
+                    Ok(value) => out.push_str(&value),
+                    Err(e) => error(start, e),
+                }
+            }
+            _ => error(start, unknown(inside)),
         }
         at = end + 2;
     }
@@ -168,7 +172,7 @@ const DIRECTIVES: [(&str, usize); 9] = [
 
 fn block(
     line: &str,
-    place: &str,
+    place: &Place,
     sources: &Sources,
     problems: &mut Problems,
 ) -> Result<String> {
@@ -208,12 +212,21 @@ fn block(
             let Some(caption) = options.get("caption") else {
                 bail!("a figure needs a caption=\"…\": what to see in it")
             };
-            figures::figure(sources, argument(0), caption)
+            let mut caption = Prose { first_line: place.line, text: caption.clone() };
+            let caption = caption.finish(place.file, sources, problems);
+            figures::figure(sources, argument(0), &caption)
         }
         "exercise" => {
-            let text = listing::exercise(&sources.exercises, argument(0), argument(1))?;
+            let exercise =
+                listing::find_exercise(&sources.exercises, argument(0), argument(1))?;
             // Its text is a page of its own, with formulas.
-            Ok(expand(&text, place, sources, problems))
+            let text = listing::exercise(exercise);
+            let mut inside = Problems::default();
+            let expanded = expand(&text, &exercise.path, sources, &mut inside);
+            problems.extend(inside, |line| {
+                listing::line_of_stub(&house.root, exercise, &text, line)
+            });
+            Ok(expanded)
         }
         "house" => tables::house(house),
         "sizes" => tables::sizes(house),

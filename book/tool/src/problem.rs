@@ -23,6 +23,11 @@ impl Problems {
         let (file, message) = (file.to_string(), message.to_string());
         self.0.push(Problem { file, line, message });
     }
+    /// Adds those of another text, each at the line that `line` makes of its own.
+    pub fn extend(&mut self, other: Problems, line: impl Fn(usize) -> usize) {
+        let moved = |problem: Problem| Problem { line: line(problem.line), ..problem };
+        self.0.extend(other.0.into_iter().map(moved));
+    }
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
