@@ -8,7 +8,9 @@ use crate::runs::Runs;
 use anyhow::{Context, Result, bail};
 use mdbook_driver::MDBook;
 use mdbook_driver::book::Book;
+use mdbook_driver::config::Config;
 use mdbook_preprocessor::{Preprocessor, PreprocessorContext};
+use mdbook_summary::{SummaryItem, parse_summary};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -61,11 +63,20 @@ impl Sources {
 /// The preprocessor.
 pub struct BookTool {
     /// What to do about stale runs.
-    pub stale: Stale,
+    stale: Stale,
+    /// What was found wrong before the pages were read.
+    found: Problems,
 }
 
 /// Its name in `book.toml`.
 pub const NAME: &str = "book-tool";
+
+impl BookTool {
+    /// As mdBook calls it.
+    pub fn new(stale: Stale) -> BookTool {
+        BookTool { stale, found: Problems::default() }
+    }
+}
 
 impl Preprocessor for BookTool {
     fn name(&self) -> &str {
@@ -73,14 +84,16 @@ impl Preprocessor for BookTool {
     }
 
     fn run(&self, context: &PreprocessorContext, mut book: Book) -> Result<Book> {
-        let root = root_of(&context.root)?;
-        let src = context.root.join(&context.config.book.src);
-        let shown = match src.strip_prefix(&root) {
-            Ok(below) => below.display().to_string(),
-            Err(_) => src.display().to_string(),
+        let folder = fs::canonicalize(&context.root).with_context(|| {
+            format!("cannot find the book's folder {}", context.root.display())
+        })?;
+        let Some(root) = folder.parent() else {
+            bail!("{} is not inside a workspace", folder.display())
         };
-        let mut problems = Problems::default();
-        let sources = Sources::load(&root, self.stale, &mut problems)?;
+        let src = clean(&folder.join(&context.config.book.src));
+        let shown = src.strip_prefix(root).unwrap_or(&src).display().to_string();
+        let mut problems = self.found.clone();
+        let sources = Sources::load(root, self.stale, &mut problems)?;
         let written = book.clone();
         book.for_each_chapter_mut(|chapter| {
             if let Some(path) = &chapter.source_path {
@@ -89,19 +102,16 @@ impl Preprocessor for BookTool {
                     page::expand(&chapter.content, &place, &sources, &mut problems);
             }
         });
-        Pages::new(&written, &book).check(&shown, &src, &mut problems);
+        let pages = Pages::new(&written, &book);
+        pages.check(&shown, &src, &sources, &mut problems);
+        for page in pages_below(&src)? {
+            if page != "SUMMARY.md" && !pages.has(&page) {
+                let what = "not in SUMMARY.md: nobody will find this page";
+                problems.add(format!("{shown}/{page}"), 1, what);
+            }
+        }
         problems.into_result()?;
         Ok(book)
-    }
-}
-
-/// The workspace that a book's folder lies in.
-fn root_of(book: &Path) -> Result<PathBuf> {
-    let book = fs::canonicalize(book)
-        .with_context(|| format!("cannot find the book's folder {}", book.display()))?;
-    match book.parent() {
-        Some(root) => Ok(root.to_path_buf()),
-        None => bail!("{} is not inside a workspace", book.display()),
     }
 }
 
@@ -109,15 +119,15 @@ fn root_of(book: &Path) -> Result<PathBuf> {
 /// returns that folder.
 ///
 /// # Errors
-/// Everything that is wrong with the book, listed; nothing was written then.
+/// Everything that is wrong with the book, listed; nothing was written then. Or what
+/// mdBook warned of, after it has written the pages.
 pub fn build(root: &Path, dest: Option<&Path>, stale: Stale) -> Result<PathBuf> {
-    let folder = root.join("book");
-    check_summary(&folder)?;
-    let mut book = MDBook::load(&folder)?;
+    let mut problems = Problems::default();
+    let mut book = load(&root.join("book"), &mut problems)?;
     if let Some(dest) = dest {
         book.config.build.build_dir = std::path::absolute(dest)?;
     }
-    book.with_preprocessor(BookTool { stale });
+    book.with_preprocessor(BookTool { stale, found: problems });
     let dest = clean(&book.build_dir_for("html"));
     let warnings = crate::warnings::during(|| book.build())?;
     if !warnings.is_empty() {
@@ -140,33 +150,46 @@ fn clean(path: &Path) -> PathBuf {
     clean
 }
 
-/// Every page of SUMMARY.md exists, and every page is in SUMMARY.md.
-fn check_summary(folder: &Path) -> Result<()> {
-    let src = folder.join("src");
+/// Reads the book in `folder`. Pages of SUMMARY.md that there are not go to `problems`.
+fn load(folder: &Path, problems: &mut Problems) -> Result<MDBook> {
+    let config = folder.join("book.toml");
+    let mut config = Config::from_disk(&config)
+        .with_context(|| format!("cannot read {}", config.display()))?;
+    config.update_from_env()?;
+    let src = folder.join(&config.book.src);
     let path = src.join("SUMMARY.md");
     let text = fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let mut problems = Problems::default();
-    let mut named = vec![];
-    for (at, line) in text.lines().enumerate() {
-        let target = line.split_once("](").and_then(|(_, rest)| rest.split(')').next());
-        let Some(target) = target.filter(|target| !target.is_empty()) else { continue };
-        let target = target.trim_start_matches("./");
-        named.push(target.to_string());
-        if !src.join(target).is_file() {
-            let what = format!("there is no page book/src/{target}");
-            problems.add("book/src/SUMMARY.md", at + 1, what);
-        }
+    let mut summary =
+        parse_summary(&text).with_context(|| format!("in {}", path.display()))?;
+    let mut missing = vec![];
+    for part in [
+        &mut summary.prefix_chapters,
+        &mut summary.numbered_chapters,
+        &mut summary.suffix_chapters,
+    ] {
+        take_missing(part, &src, &mut missing);
     }
-    for page in pages_below(&src)? {
-        if page != "SUMMARY.md" && !named.contains(&page) {
-            let what = "not in SUMMARY.md: nobody will find this page";
-            problems.add(format!("book/src/{page}"), 1, what);
-        }
+    for page in missing {
+        let line = text.lines().position(|line| line.contains(&page)).unwrap_or(0);
+        let what = format!("there is no page book/src/{page}");
+        problems.add("book/src/SUMMARY.md", line + 1, what);
     }
-    problems.into_result()
+    MDBook::load_with_config_and_summary(folder, config, summary)
 }
 
+/// Makes pages that there are not drafts, so that all others can be looked at.
+fn take_missing(items: &mut [SummaryItem], src: &Path, missing: &mut Vec<String>) {
+    for item in items {
+        let SummaryItem::Link(link) = item else { continue };
+        if let Some(page) = link.location.take_if(|page| !src.join(page).is_file()) {
+            missing.push(page.display().to_string());
+        }
+        take_missing(&mut link.nested_items, src, missing);
+    }
+}
+
+/// All `.md` files below a folder, sorted.
 fn pages_below(folder: &Path) -> Result<Vec<String>> {
     let mut found = vec![];
     for entry in

@@ -5,10 +5,12 @@ use crate::html::escape;
 use crate::source::{self, Source};
 use crate::words;
 use anyhow::{Result, bail};
+use regex::Regex;
 use similar::{Algorithm, ChangeTag, DiffOp, DiffTag, TextDiff};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Unchanged lines shown around changed ones.
 const CONTEXT: usize = 3;
@@ -243,31 +245,31 @@ impl<'a> Side<'a> {
         html
     }
 
-    /// The function or type that line `upto` lies in.
-    /// Nothing if the line begins something itself.
-    fn enclosing(&self, upto: usize) -> &'a str {
-        if !self.lines[upto].starts_with(' ') {
+    /// The function or type that the lines from `first` on lie in.
+    /// Nothing if they begin something themselves.
+    fn enclosing(&self, first: usize) -> &'a str {
+        let (before, from) = self.lines.split_at(first);
+        let shown = from.iter().find(|line| !line.trim().is_empty());
+        if !shown.is_some_and(|line| line.starts_with(' ')) {
             return "";
         }
-        let starts = [
-            "fn ",
-            "pub fn ",
-            "impl",
-            "pub struct ",
-            "struct ",
-            "pub enum ",
-            "enum ",
-            "mod ",
-            "pub trait ",
-            "trait ",
-        ];
-        let mut before = self.lines[..upto.min(self.lines.len())].iter().rev();
-        let line = before.find(|line| {
+        let begins = |line: &&&str| {
             let code = line.trim_start();
-            line.len() - code.len() <= 4 && starts.iter().any(|s| code.starts_with(s))
-        });
+            line.len() - code.len() <= 4 && begins_item(code)
+        };
+        let line = before.iter().rev().find(begins);
         line.map_or("", |line| line.trim().trim_end_matches(['{', '(']).trim())
     }
+}
+
+/// Whether this is the first line of something that has a body.
+fn begins_item(code: &str) -> bool {
+    static ITEM: LazyLock<Regex> = LazyLock::new(|| {
+        let before = r#"(pub(\([^)]*\))? )?((const|async|unsafe|extern( "[^"]*")?) )*"#;
+        let kind = r"((fn|impl|struct|enum|union|trait|mod)\b|macro_rules!)";
+        Regex::new(&format!("^{before}{kind}")).expect("a fixed pattern")
+    });
+    ITEM.is_match(code)
 }
 
 fn piece(text: &str, class: Option<&str>, marked: bool) -> String {

@@ -2,6 +2,7 @@
 //! crate's that crate's, and each file says in its first line what it is about.
 use crate::house::{first_sentence, module_docs, rust_files};
 use crate::problem::Problems;
+use crate::source;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,10 +40,7 @@ pub fn read(root: &Path, problems: &mut Problems) -> Result<Vec<Package>> {
     let mut packages = vec![];
     for folder in FOLDERS {
         for package in packages_below(root, folder)? {
-            let package = read_package(root, &package, problems)?;
-            if !package.files.is_empty() {
-                packages.push(package);
-            }
+            packages.push(read_package(root, &package, problems)?);
         }
     }
     let tool = Path::new("book/tool");
@@ -79,7 +77,10 @@ fn read_package(
     let mut about = String::new();
     for file in ["src/lib.rs", "src/main.rs"] {
         if about.is_empty() && folder.join(file).is_file() {
-            about = first_sentence(&module_docs(&parse(&folder.join(file))?.attrs));
+            let place = package.join(file);
+            if let Some(parsed) = parse(root, &place, problems)? {
+                about = first_sentence(&module_docs(&parsed.attrs));
+            }
         }
     }
     let mut files = vec![];
@@ -90,7 +91,8 @@ fn read_package(
                 continue;
             }
             let path = format!("{part}/{file}");
-            let parsed = parse(&folder.join(&path))?;
+            let place = package.join(&path);
+            let Some(parsed) = parse(root, &place, problems)? else { continue };
             let mut tests = Tests::default();
             tests.visit_file(&parsed);
             if tests.0.is_empty() {
@@ -98,7 +100,6 @@ fn read_package(
             }
             let guards = first_sentence(&module_docs(&parsed.attrs));
             if guards.is_empty() {
-                let place = package.join(&path);
                 let what = "tests without a `//!` at the top that says what they guard";
                 problems.add(place.display(), 1, what);
             }
@@ -108,10 +109,16 @@ fn read_package(
     Ok(Package { name: package.display().to_string(), about, files })
 }
 
-fn parse(path: &Path) -> Result<syn::File> {
-    let text = fs::read_to_string(path)
+/// A file as seen from the workspace's root; nothing if it is not Rust.
+fn parse(
+    root: &Path,
+    path: &Path,
+    problems: &mut Problems,
+) -> Result<Option<syn::File>> {
+    let text = source::read(&root.join(path))
         .with_context(|| format!("cannot read {}", path.display()))?;
-    syn::parse_file(&text).with_context(|| format!("{} is not Rust", path.display()))
+    let parsed = source::parse(&text);
+    Ok(parsed.map_err(|(line, what)| problems.add(path.display(), line, what)).ok())
 }
 
 /// The names of functions marked `#[test]`.

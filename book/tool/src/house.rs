@@ -1,7 +1,7 @@
 //! The house: which chapter tells which file, read from the chapters' `lib.rs`.
 use crate::problem::Problems;
+use crate::source;
 use anyhow::{Context, Result, anyhow};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use syn::spanned::Spanned;
@@ -32,6 +32,8 @@ pub struct Telling {
     pub file: String,
     /// The chapter in whose folder the file lies: this one, or an earlier one.
     pub told_in: String,
+    /// The line of `lib.rs` that names it, or the file it is below.
+    pub line: usize,
 }
 
 /// A file that a chapter tells, against the one it takes the place of.
@@ -66,7 +68,7 @@ impl House {
         for name in names {
             match read_chapter(&folder, &name, problems) {
                 Ok(chapter) => house.chapters.push(chapter),
-                Err(error) => problems.add(lib_rs(&name), 1, format!("{error:#}")),
+                Err((line, what)) => problems.add(lib_rs(&name), line, what),
             }
         }
         house.check(problems);
@@ -141,25 +143,34 @@ impl House {
     /// It cannot be read.
     pub fn text(&self, chapter: &str, file: &str) -> Result<String> {
         let path = self.root.join("chapters").join(chapter).join("src").join(file);
-        fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))
+        source::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// The rules of the house: nothing is retold without a change, and whatever is
-    /// named elsewhere is named where it was last told.
+    /// named elsewhere is named where it was last told, in an earlier chapter.
     fn check(&self, problems: &mut Problems) {
         for (at, chapter) in self.chapters.iter().enumerate() {
             for telling in &chapter.files {
                 let mut before = self.chapters[..at].iter().rev();
                 let last = before.find_map(|c| c.telling(&telling.file));
                 let here = telling.told_in == chapter.name;
+                if telling.told_in > chapter.name {
+                    problems.add(
+                        lib_rs(&chapter.name),
+                        telling.line,
+                        format!(
+                            "{} is named as told in {}, which comes later",
+                            telling.file, telling.told_in
+                        ),
+                    );
+                }
                 if let Some(last) = last
                     && !here
                     && last.told_in != telling.told_in
                 {
                     problems.add(
                         lib_rs(&chapter.name),
-                        1,
+                        telling.line,
                         format!(
                             "{} is named as told in {}, but {} told it last: name that",
                             telling.file, telling.told_in, last.told_in
@@ -207,14 +218,18 @@ fn lib_rs(chapter: &str) -> String {
     format!("chapters/{chapter}/src/lib.rs")
 }
 
-fn read_chapter(folder: &Path, name: &str, problems: &mut Problems) -> Result<Chapter> {
+/// A chapter, or what is wrong with its `lib.rs`, and in which line.
+fn read_chapter(
+    folder: &Path,
+    name: &str,
+    problems: &mut Problems,
+) -> Result<Chapter, (usize, String)> {
     let src = folder.join(name).join("src");
-    let path = src.join("lib.rs");
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let parsed = syn::parse_file(&text).context("this is not Rust")?;
-    let here = |file: String| Telling { file, told_in: name.to_string() };
-    let mut files = vec![here("lib.rs".into())];
+    let text = source::read(&src.join("lib.rs"))
+        .map_err(|error| (1, format!("cannot be read: {error}")))?;
+    let parsed = source::parse(&text)?;
+    let here = |file: String, line| Telling { file, told_in: name.to_string(), line };
+    let mut files = vec![here("lib.rs".into(), 1)];
     for item in &parsed.items {
         let syn::Item::Mod(module) = item else { continue };
         if module.content.is_some() {
@@ -222,17 +237,31 @@ fn read_chapter(folder: &Path, name: &str, problems: &mut Problems) -> Result<Ch
         }
         let line = module.span().start().line;
         match named_elsewhere(module) {
-            None => files.extend(told_here(&src, &module.ident.to_string()).map(here)),
-            Some(named) => match read_path(folder, &src, &named) {
-                Ok(telling) => files.push(telling),
-                Err(error) => problems.add(lib_rs(name), line, format!("{error:#}")),
+            None => {
+                let module = module.ident.to_string();
+                let told = told_here(&src, &module);
+                if told.is_empty() {
+                    let what = format!("there is no {module}.rs here, and no #[path]");
+                    problems.add(lib_rs(name), line, what);
+                }
+                files.extend(told.into_iter().map(|file| here(file, line)));
+            }
+            Some(named) => match read_path(&src, &named) {
+                Ok((told_in, told)) => {
+                    files.extend(told.into_iter().map(|file| Telling {
+                        file,
+                        told_in: told_in.clone(),
+                        line,
+                    }))
+                }
+                Err(error) => problems.add(lib_rs(name), line, error),
             },
         }
     }
     if src.join("main.rs").is_file() {
-        files.push(here("main.rs".into()));
+        files.push(here("main.rs".into(), 1));
     }
-    for file in rust_files(&src)? {
+    for file in rust_files(&src).map_err(|error| (1, format!("{error:#}")))? {
         let known = files.iter().any(|t| t.told_in == name && t.file == file);
         if !known {
             let place = format!("chapters/{name}/src/{file}");
@@ -266,27 +295,38 @@ fn literal(expr: &syn::Expr) -> Option<String> {
 }
 
 /// The files of a module that is told in this folder: its own, and those below it.
-fn told_here(src: &Path, module: &str) -> impl Iterator<Item = String> {
+fn told_here(src: &Path, module: &str) -> Vec<String> {
     let file = format!("{module}.rs");
-    let below = rust_files(&src.join(module)).unwrap_or_default();
     let own = src.join(&file).is_file().then_some(file);
-    let module = module.to_string();
-    own.into_iter().chain(below.into_iter().map(move |f| format!("{module}/{f}")))
+    own.into_iter().chain(files_below(src, module)).collect()
 }
 
-/// `../../ch07_pipeline_parallel/src/pipeline.rs`.
-fn read_path(folder: &Path, src: &Path, named: &str) -> Result<Telling> {
-    let parts: Vec<_> = named.split('/').collect();
-    let ["..", "..", chapter, "src", file @ ..] = &parts[..] else {
-        return Err(anyhow!(
-            "#[path = \"{named}\"]: expected \"../../chNN_name/src/file.rs\""
-        ));
+/// The files of a folder, as seen from `src`.
+fn files_below(src: &Path, folder: &str) -> impl Iterator<Item = String> {
+    let below = rust_files(&src.join(folder)).unwrap_or_default();
+    below.into_iter().map(move |file| format!("{folder}/{file}"))
+}
+
+/// `../../ch07_pipeline_parallel/src/pipeline.rs`: the chapter, and its files that come
+/// with this one. Those are all of a folder whose `mod.rs` is named.
+fn read_path(src: &Path, named: &str) -> Result<(String, Vec<String>), String> {
+    let expected = "expected \"../../chNN_name/src/file.rs\"";
+    let path = named.strip_prefix("../../").and_then(|path| path.split_once("/src/"));
+    let Some((chapter, file)) = path.filter(|(chapter, _)| !chapter.contains('/'))
+    else {
+        return Err(format!("#[path = \"{named}\"]: {expected}"));
     };
     if !src.join(named).is_file() {
-        let path = folder.join(chapter).join("src").join(file.join("/"));
-        return Err(anyhow!("#[path]: there is no {}", path.display()));
+        return Err(format!("#[path]: there is no chapters/{chapter}/src/{file}"));
     }
-    Ok(Telling { file: file.join("/"), told_in: chapter.to_string() })
+    let files = match file.strip_suffix("/mod.rs") {
+        Some(folder) => {
+            let src = src.join("../..").join(chapter).join("src");
+            files_below(&src, folder).collect()
+        }
+        None => vec![file.to_string()],
+    };
+    Ok((chapter.to_string(), files))
 }
 
 /// All `.rs` files below a folder, sorted; none if there is no folder.
@@ -313,7 +353,7 @@ pub fn rust_files(folder: &Path) -> Result<Vec<String>> {
 
 /// The text of `//!` comments, a line each.
 pub fn module_docs(attrs: &[syn::Attribute]) -> String {
-    let mut docs = BTreeMap::new();
+    let mut docs = vec![];
     for attr in
         attrs.iter().filter(|attr| matches!(attr.style, syn::AttrStyle::Inner(_)))
     {
@@ -321,11 +361,10 @@ pub fn module_docs(attrs: &[syn::Attribute]) -> String {
             && pair.path.is_ident("doc")
             && let Some(text) = literal(&pair.value)
         {
-            docs.insert(attr.span().start().line, text);
+            docs.push(text.trim().to_string());
         }
     }
-    let lines: Vec<_> = docs.values().map(|line| line.trim()).collect();
-    lines.join("\n")
+    docs.join("\n")
 }
 
 /// Up to the first full stop or the end of the paragraph.

@@ -1,5 +1,5 @@
 //! The program: builds, serves and checks the book.
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use book_tool::book::{self, BookTool, NAME, Stale};
 use book_tool::exercises::{self, Runner};
 use book_tool::{runs, serve};
@@ -137,9 +137,12 @@ fn preprocess() -> Result<ExitCode> {
     let table = context.config.get::<String>(&format!("preprocessor.{NAME}.stale"))?;
     let stale = match table.as_deref() {
         Some("show") => Stale::Show,
-        _ => Stale::Refuse,
+        None | Some("refuse") => Stale::Refuse,
+        Some(other) => {
+            bail!("book.toml: stale = \"{other}\": expected \"refuse\" or \"show\"")
+        }
     };
-    let book = BookTool { stale }.run(&context, book)?;
+    let book = BookTool::new(stale).run(&context, book)?;
     serde_json::to_writer(stdout(), &book)?;
     Ok(ExitCode::SUCCESS)
 }

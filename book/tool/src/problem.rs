@@ -2,10 +2,10 @@
 use std::fmt;
 
 /// Everything that was found wrong, each at its place.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Problems(Vec<Problem>);
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Problem {
     file: String,
     line: usize,

@@ -1,5 +1,6 @@
 //! The book in a browser, rebuilt whenever something it is made of changes.
 use crate::book::{Stale, build};
+use crate::html::decoded;
 use anyhow::{Context, Result, anyhow};
 use notify::{RecursiveMode, Watcher};
 use std::fs::File;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
 
 /// What the book is made of.
-const WATCHED: [&str; 7] = [
+const WATCHED: [&str; 9] = [
     "book/src",
     "book/runs",
     "book/theme",
@@ -20,6 +21,8 @@ const WATCHED: [&str; 7] = [
     "chapters",
     "shared",
     "tests",
+    "data",
+    "scripts",
 ];
 
 /// Changes that come within this time are one.
@@ -121,6 +124,7 @@ fn answer(request: Request, folder: &Path, build: u64) -> Result<()> {
 
 /// The file that a URL names, inside `folder` and nowhere else.
 fn file_of(folder: &Path, url: &str) -> Option<PathBuf> {
+    let url = decoded(url);
     let below = Path::new(url.trim_start_matches('/'));
     if !below.components().all(|part| matches!(part, Component::Normal(_))) {
         return None;

@@ -1,5 +1,5 @@
 //! Pieces of source files, by name.
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::fs;
 use std::path::Path;
 use syn::spanned::Spanned;
@@ -35,8 +35,7 @@ pub fn find(root: &Path, spec: &str) -> Result<Source> {
     let from_root = FROM_ROOT.iter().any(|folder| file.starts_with(folder));
     let path = if from_root { file.to_string() } else { format!("chapters/{file}") };
     let full = root.join(&path);
-    let text =
-        fs::read_to_string(&full).with_context(|| format!("cannot read {path}"))?;
+    let text = read(&full).with_context(|| format!("cannot read {path}"))?;
     let Some(item) = item else { return Ok(Source { path, text, first_line: 1 }) };
     let (first_line, end) = lines_of(&text, item).with_context(|| path.clone())?;
     let lines: Vec<_> = text.lines().collect();
@@ -46,6 +45,27 @@ pub fn find(root: &Path, spec: &str) -> Result<Source> {
     }
     let text = dedent(&lines[first_line - 1..end]);
     Ok(Source { path, text, first_line })
+}
+
+/// A file's text; each line ends in a newline, the last one too.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = fs::read_to_string(path)?.replace("\r\n", "\n");
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// What a Rust file holds; otherwise, in which line it is not Rust, and why.
+///
+/// # Errors
+/// It is not Rust.
+pub fn parse(text: &str) -> Result<syn::File, (usize, String)> {
+    syn::parse_file(text)
+        .map_err(|e| (e.span().start().line, format!("this is not Rust: {e}")))
 }
 
 fn is_comment(line: &str) -> bool {
@@ -63,7 +83,7 @@ fn dedent(lines: &[&str]) -> String {
 
 /// First and last line of an item, from 1.
 fn lines_of(text: &str, name: &str) -> Result<(usize, usize)> {
-    let file = syn::parse_file(text).context("this is not Rust")?;
+    let file = parse(text).map_err(|(line, what)| anyhow!("line {line}: {what}"))?;
     let path: Vec<_> = name.split("::").collect();
     let mut found = vec![];
     search(&file.items, &path, &mut found);
@@ -127,6 +147,7 @@ fn ident(item: &syn::Item) -> Option<&syn::Ident> {
         Struct(x) => Some(&x.ident),
         Trait(x) => Some(&x.ident),
         Type(x) => Some(&x.ident),
+        Union(x) => Some(&x.ident),
         _ => None,
     }
 }

@@ -4,9 +4,12 @@ use crate::guards::{self, Guard};
 use crate::house::House;
 use crate::html::{doc_line, escape};
 use crate::problem::Problems;
+use crate::source;
 use anyhow::Result;
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::path::Path;
+use syn::spanned::Spanned;
 
 /// `{{#house}}`: a row for each file, a column for each chapter.
 ///
@@ -27,11 +30,12 @@ pub fn house(house: &House) -> Result<String> {
         write!(out, "<th title=\"{}\">{short}</th>", chapter.name)?;
     }
     out.push_str("<th>last told in</th></tr></thead>\n<tbody>\n");
+    let steps = house.chapters.iter().map(|chapter| house.step(&chapter.name));
+    let steps = steps.collect::<Result<Vec<_>>>()?;
     for file in files {
         write!(out, "<tr><td><code>{file}</code></td>")?;
         let mut last = "";
-        for chapter in &house.chapters {
-            let step = house.step(&chapter.name)?;
+        for (chapter, step) in house.chapters.iter().zip(&steps) {
             let change = step.iter().find(|change| change.file == file);
             let cell = match (change, chapter.telling(file)) {
                 (Some(change), _) if change.from.is_none() => "<b>new</b>",
@@ -94,12 +98,36 @@ pub fn sizes(house: &House) -> Result<String> {
 
 /// Without comments, blank lines and unit tests.
 fn code_of(text: &str) -> String {
-    let program = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let is_code = |line: &&str| {
+    let tests = unit_tests(text);
+    let is_code = |(number, line): &(usize, &str)| {
         let line = line.trim();
-        !line.is_empty() && !line.starts_with("//")
+        !line.is_empty()
+            && !line.starts_with("//")
+            && !tests.iter().any(|test| test.contains(number))
     };
-    program.lines().filter(is_code).map(|line| format!("{line}\n")).collect()
+    let code = (1..).zip(text.lines()).filter(is_code);
+    code.map(|(_, line)| format!("{line}\n")).collect()
+}
+
+/// The lines of what is marked `#[cfg(test)]`.
+fn unit_tests(text: &str) -> Vec<RangeInclusive<usize>> {
+    let Ok(file) = source::parse(text) else { return vec![] };
+    let is_test = |attr: &syn::Attribute| {
+        attr.path().is_ident("cfg")
+            && attr.parse_args::<syn::Ident>().is_ok_and(|what| what == "test")
+    };
+    let marked = |item: &&syn::Item| match item {
+        syn::Item::Fn(item) => item.attrs.iter().any(is_test),
+        syn::Item::Impl(item) => item.attrs.iter().any(is_test),
+        syn::Item::Mod(item) => item.attrs.iter().any(is_test),
+        syn::Item::Use(item) => item.attrs.iter().any(is_test),
+        _ => false,
+    };
+    let lines = |item: &syn::Item| {
+        let span = item.span();
+        span.start().line..=span.end().line
+    };
+    file.items.iter().filter(marked).map(lines).collect()
 }
 
 /// `{{#guards}}`: what each test of the workspace guards.
@@ -112,8 +140,10 @@ pub fn guards(root: &Path, problems: &mut Problems) -> Result<String> {
         let tests: usize = package.files.iter().map(|file| file.tests.len()).sum();
         write!(
             out,
-            "<h3 id=\"{name}\"><code>{name}</code></h3>\n<p>{about} {tests} tests.</p>\n",
+            "<h3 id=\"{name}\"><code>{name}</code></h3>\n\
+             <p>{about} {tests} test{s}.</p>\n",
             name = package.name,
+            s = if tests == 1 { "" } else { "s" },
             about = doc_line(&package.about)
         )?;
         for Guard { file, guards, tests } in &package.files {

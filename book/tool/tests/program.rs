@@ -69,6 +69,7 @@ fn preprocess(root: &Path, page: &str) -> Output {
 #[test]
 fn mdbook_can_call_it_as_a_preprocessor() {
     let folder = workspace();
+    fs::remove_file(folder.path().join("book/src/more/second.md")).unwrap();
     let output = preprocess(folder.path(), "# Front\n\n{{#step ch02}}\n");
     assert!(output.status.success(), "{}", said(&output));
     let book: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -82,6 +83,10 @@ fn mdbook_can_call_it_as_a_preprocessor() {
         "{}",
         said(&output)
     );
+
+    fs::write(folder.path().join("book/src/lost.md"), "# Lost\n").unwrap();
+    let output = preprocess(folder.path(), "# Front\n");
+    assert!(said(&output).contains("book/src/lost.md:1: not in SUMMARY.md"));
 
     let supports = |renderer: &str| {
         program(folder.path()).args(["supports", renderer]).status().unwrap().success()
