@@ -179,6 +179,7 @@ impl House {
                 }
                 if let Some(last) = last
                     && here
+                    && last.told_in != chapter.name
                     && self.equal(&chapter.name, &last.told_in, &telling.file)
                 {
                     problems.add(

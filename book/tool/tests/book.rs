@@ -157,6 +157,125 @@ fn a_path_that_leads_nowhere_and_a_file_that_nothing_names_are_errors() {
 }
 
 #[test]
+fn what_a_contents_page_says_must_be_there() {
+    let folder = workspace();
+    let root = folder.path();
+    let lib = |chapter: &str| format!("chapters/{chapter}/src/lib.rs");
+    let add = |chapter: &str, text: &str| {
+        let file = lib(chapter);
+        let before = fs::read_to_string(root.join(&file)).unwrap();
+        write(root, &file, &(before + text));
+    };
+    add("ch01_base", "#[path = \"../../ch02_wider/src/wide.rs\"]\npub mod wide;\n");
+    add("ch02_wider", "#[cfg(test)]\nmod lost;\npub(crate) mod inline {}\n");
+    add("ch03_ranks", "#[path = \"engine/queue.rs\"]\nmod queue;\n");
+    write(root, &lib("ch04_broken"), "//! Broken.\n\nfn {\n");
+    write(root, "chapters/ch04_broken/Cargo.toml", "");
+    write(root, &lib("ch05_silent"), "// Says nothing.\n");
+    write(root, "chapters/ch05_silent/Cargo.toml", "");
+    write(root, "chapters/ch06_empty/Cargo.toml", "");
+    let said = refused(root);
+    for expected in [
+        "ch01_base/src/lib.rs:5: wide.rs is named as told in ch02_wider, which comes later",
+        "ch02_wider/src/lib.rs:10: there is no lost.rs here",
+        "ch03_ranks/src/lib.rs:10: #[path = \"engine/queue.rs\"]: expected",
+        "ch04_broken/src/lib.rs:3: this is not Rust",
+        "ch05_silent/src/lib.rs:1: no `//!` that says",
+        "ch06_empty/src/lib.rs:1: cannot be read",
+    ] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+    assert!(said.starts_with("the book has 6 problems"), "{said}");
+}
+
+#[test]
+fn a_folder_is_told_as_a_whole_and_retold_in_part() {
+    let folder = workspace();
+    let root = folder.path();
+    let engine = "chapters/ch03_ranks/src/engine";
+    fs::rename(root.join(engine.to_string() + ".rs"), root.join(engine).join("mod.rs"))
+        .unwrap();
+    // Between them, a chapter that has it by name.
+    let path = "../../ch03_ranks/src/engine/mod.rs";
+    let lib = format!("//! Chapter 9: more.\n#[path = \"{path}\"]\npub mod engine;\n");
+    write(root, "chapters/ch09_more/src/lib.rs", &lib);
+    write(root, "chapters/ch09_more/Cargo.toml", "");
+    let main = |chapter: &str, number: u32| {
+        format!(
+            "//! The program of chapter {number}.\nfn main() {{\n    {chapter}::go();\n}}\n"
+        )
+    };
+    write(root, "chapters/ch09_more/src/main.rs", &main("ch09_more", 9));
+    let src = "chapters/ch10_most/src";
+    write(root, &format!("{src}/lib.rs"), "//! Chapter 10: most.\npub mod engine;\n");
+    write(root, &format!("{src}/main.rs"), &main("ch10_most", 10));
+    write(root, &format!("{src}/engine/mod.rs"), "//! Runs ranks.\npub mod queue;\n");
+    write(root, &format!("{src}/engine/queue.rs"), "//! What waits longer.\n");
+    write(root, "chapters/ch10_most/Cargo.toml", "");
+    let (house, problems) = house(root);
+    assert!(problems.starts_with("the book has 1 problem:"), "{problems}");
+    let equal = "ch10_most/src/engine/mod.rs:1: retold, but equal to ch03_ranks's";
+    assert!(problems.contains(equal), "{problems}");
+    let queue = &house.chapter("ch09").unwrap().files[2];
+    assert_eq!(
+        (&queue.file[..], &queue.told_in[..]),
+        ("engine/queue.rs", "ch03_ranks")
+    );
+    let step = house.step("ch10").unwrap();
+    let files: Vec<_> = step.iter().map(|change| &change.file[..]).collect();
+    // Its main.rs differs in the chapter's name and number alone.
+    assert_eq!(files, ["lib.rs", "engine/mod.rs", "engine/queue.rs"]);
+    assert_eq!(step[2].from.as_deref(), Some("ch03_ranks"));
+    assert_eq!(house.chapter("ch10").unwrap().number(), Some(10));
+    let html = diff::step(&house, "ch10").unwrap();
+    assert!(html.contains("ch03_ranks/src/engine/queue.rs</code> → "), "{html}");
+}
+
+#[test]
+fn a_hunk_says_what_it_is_inside() {
+    let folder = workspace();
+    let root = folder.path();
+    let body = "    let a = 1;\n    let b = 2;\n\n    let c = 3;\n    let d = 4;\n";
+    let mut old = String::new();
+    let heads = [
+        "pub(crate) fn one() {",
+        "pub const unsafe fn two() {",
+        "extern \"C\" fn three(",
+        "macro_rules! four {",
+        "impl<T> Five for Vec<T> {",
+        "pub(in crate::six) struct Six {",
+    ];
+    for head in heads {
+        old += &format!("{head}\n{body}    change();\n}}\n\n");
+    }
+    let diff = |old: &str, new: &str| {
+        let file = |chapter: &str| format!("chapters/{chapter}/src/model.rs");
+        write(root, &file("ch01_base"), old);
+        write(root, &file("ch02_wider"), new);
+        let (house, _) = house(root);
+        let a = "ch01_base/src/model.rs";
+        diff::diff(&house, a, "ch02_wider/src/model.rs").unwrap()
+    };
+    let html = diff(&old, &old.replace("change()", "changed()"));
+    for head in heads {
+        let head = head.trim_end_matches(['(', '{', ' ']);
+        let head =
+            head.replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+        assert!(html.contains(&format!("⋯ {head}\n")), "{head}: {html}");
+    }
+    // What begins at the margin is inside nothing.
+    let html = diff("fn a() {\n}\n\n\n\nfn b() {}\n", "fn a() {\n}\n\n\n\nfn c() {}\n");
+    assert!(html.contains("⋯ \n"), "{html}");
+    // From and to nothing, and at the end of a file.
+    for (old, new) in [("", "fn a() {}\n"), ("fn a() {}", ""), (&old, &old[..200])] {
+        assert!(diff(old, new).contains("<pre class=\"hljs\"><span class=\"line"));
+    }
+    // Lines of Windows are equal to others.
+    let html = diff("fn a() {}\r\nfn b() {}\r\n", "fn a() {}\nfn c() {}");
+    assert!(html.contains(">+1</span>") && !html.contains('\r'), "{html}");
+}
+
+#[test]
 fn differing_words_are_marked_and_lines_counted() {
     let folder = workspace();
     let (house, _) = house(folder.path());
@@ -233,6 +352,24 @@ fn items_are_found_by_name() {
     assert!(find("Maker::make").unwrap().1.starts_with("/// From a seed."));
     let error = format!("{:#}", find("backward").unwrap_err());
     assert_eq!(error, "chapters/ch01_base/src/layer.rs: there is no item `backward`");
+    // In a module, of a type with parameters, of a reference to it, of a union.
+    let file = "chapters/ch01_base/src/layer.rs";
+    let text = fs::read_to_string(folder.path().join(file)).unwrap();
+    let more = "pub mod deep {\n    pub struct Of<T>(T);\n    impl<T: Copy> Go for Of<T> {\n\
+                const N: usize = 1;\n        fn go(&self) {}\n    }\n}\n\
+                impl Go for &Layer {\n    fn go(&self) {}\n}\nunion Both {\n    a: u8,\n}\n";
+    write(folder.path(), file, &(text.clone() + more));
+    assert_eq!(find("deep::Of::go").unwrap(), (56, "fn go(&self) {}\n".into()));
+    assert_eq!(find("deep::Of::N").unwrap().0, 55);
+    assert_eq!(find("Layer::go").unwrap().0, 60);
+    assert_eq!(find("Both").unwrap().1.lines().count(), 3);
+    for lost in ["Of", "Of::go", "deep", "deep::lost", "forward::x", ""] {
+        assert_eq!(find(lost).is_ok(), lost == "deep", "{lost}");
+    }
+    write(folder.path(), file, &(text.clone() + "\nfn {\n"));
+    let error = format!("{:#}", find("Layer").unwrap_err());
+    assert!(error.contains("layer.rs: line 53: this is not Rust: "), "{error}");
+    write(folder.path(), file, &text);
     // Two methods of one name would be a guess.
     let file = "chapters/ch01_base/src/layer.rs";
     let twin = "impl Layer {\n    fn forward() {}\n}\n";
@@ -351,23 +488,63 @@ fn directives_and_formulas_in_code_are_code() {
 
 #[test]
 fn text_goes_on_after_a_directive() {
-    let a = "ch01_base/src/model.rs ch02_wider/src/model.rs";
-    for directive in [
-        &format!("{{{{#diff {a}}}}}"),
+    let directives = [
+        "{{#diff ch01_base/src/model.rs ch02_wider/src/model.rs}}",
         "{{#step ch02}}",
         "{{#house}}",
         "{{#sizes}}",
         "{{#guards}}",
         "{{#code ch01_base/src/model.rs:Model}}",
         "{{#figure whole caption=\"Is *it*?\"}}",
-    ] {
-        let page = format!("# Front\n\nBefore *it*.\n{directive}\nAfter *it*.\n");
-        for page in [page.clone(), page.replace('\n', "\r\n")] {
-            let html = shown(&page);
-            assert!(html.contains("<p>Before <em>it</em>.</p>"), "{page}\n{html}");
-            assert!(html.contains("<p>After <em>it</em>.</p>"), "{page}\n{html}");
+    ];
+    let mut page = String::from("# Front\n\n");
+    for directive in directives {
+        page += &format!("Before *it*.\n{directive}\nAfter *it*.\n\n");
+    }
+    // On Windows, too.
+    for page in [page.clone(), page.replace('\n', "\r\n")] {
+        let html = shown(&page);
+        for text in ["<p>Before <em>it</em>.</p>", "<p>After <em>it</em>.</p>"] {
+            assert_eq!(html.matches(text).count(), directives.len(), "{html}");
         }
     }
+}
+
+#[test]
+fn listings_are_whole() {
+    let folder = workspace();
+    let root = folder.path();
+    // No newline at the end, fences inside, and what mdBook would hide.
+    let text = "//! ```sh\n//! ls\n//! ```\nconst SCRIPT: &str = r\"\n# comment\n## twice\n  #\n\
+                #pragma\n\";\n#[derive(Clone)]\nstruct Last;";
+    write(root, "chapters/ch01_base/src/layer.rs", text);
+    write(root, "scripts/x.sh", "# First\r\nls ````\r\n");
+    let page = "# Front\n\n{{#code ch01_base/src/layer.rs}}\n{{#code scripts/x.sh}}\nAfter *it*.\n";
+    write(root, "book/src/index.md", page);
+    let html = html(root, "index.html");
+    let lines = "r\"\n# comment\n## twice\n  #\n#pragma\n\";\n#[derive(Clone)]\n\
+                 struct Last;</code>";
+    assert!(html.contains(lines), "{html}");
+    let title = "<code>chapters/ch01_base/src/layer.rs</code>, lines 1 to 11<";
+    assert!(html.contains(title), "{html}");
+    assert!(html.contains("># First\nls ````\n</code>"), "{html}");
+    assert!(html.contains("lines 1 to 2<") && html.contains("<em>it</em>"), "{html}");
+}
+
+#[test]
+fn sizes_count_code_without_tests() {
+    let folder = workspace();
+    let root = folder.path();
+    let code = "//! Layer.\nuse std::fmt;\n#[cfg(test)]\nuse std::io;\n\n\
+                #[cfg(test)]\nmod early {\n    const A: &str = \"\n}\n\";\n}\n\
+                #[cfg(feature = \"x\")]\nfn kept() {}\n#[cfg(test)]\nfn helper() {}\n\
+                #[cfg(test)]\nimpl A for B {\n    // why\n}\nfn last() {}\n";
+    write(root, "chapters/ch01_base/src/layer.rs", code);
+    write(root, "book/src/index.md", "# Front\n\n{{#sizes}}\n");
+    let html = html(root, "index.html");
+    // 3 of lib.rs, 4 of layer.rs, 11 of model.rs, 5 of train.rs, 3 of main.rs.
+    let row = "<td>5</td><td>54</td><td>0</td><td>+0 −0</td><td>26</td>";
+    assert!(html.contains(row), "{html}");
 }
 
 #[test]
@@ -510,6 +687,10 @@ fn tests_that_do_not_say_what_they_guard_are_errors() {
         said.contains("shared/tools/tests/tools.rs:1: tests without a `//!`"),
         "{said}"
     );
+    write(folder.path(), "shared/tools/tests/more.rs", "//! More.\n#[test]\nfn {\n");
+    let said = refused(folder.path());
+    assert!(said.contains("shared/tools/tests/more.rs:3: this is not Rust"), "{said}");
+    assert!(said.starts_with("the book has 2 problems"), "{said}");
 }
 
 #[test]

@@ -56,13 +56,17 @@ fn book(root: &Path, page: &str) -> String {
 }
 
 fn preprocess(root: &Path, page: &str) -> Output {
+    preprocess_input(root, &book(root, page))
+}
+
+fn preprocess_input(root: &Path, input: &str) -> Output {
     let mut child = program(root)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(book(root, page).as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -72,8 +76,8 @@ fn mdbook_can_call_it_as_a_preprocessor() {
     fs::remove_file(folder.path().join("book/src/more/second.md")).unwrap();
     let output = preprocess(folder.path(), "# Front\n\n{{#step ch02}}\n");
     assert!(output.status.success(), "{}", said(&output));
-    let book: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let page = book["items"][0]["Chapter"]["content"].as_str().unwrap();
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let page = made["items"][0]["Chapter"]["content"].as_str().unwrap();
     assert!(page.contains("<td><code>wide.rs</code></td><td>new</td>"), "{page}");
 
     let output = preprocess(folder.path(), "# Front\n\n{{#step ch09}}\n");
@@ -87,6 +91,14 @@ fn mdbook_can_call_it_as_a_preprocessor() {
     fs::write(folder.path().join("book/src/lost.md"), "# Lost\n").unwrap();
     let output = preprocess(folder.path(), "# Front\n");
     assert!(said(&output).contains("book/src/lost.md:1: not in SUMMARY.md"));
+
+    let input = book(folder.path(), "# Front\n").replacen(
+        "\"book\":{",
+        "\"preprocessor\":{\"book-tool\":{\"stale\":\"shwo\"}},\"book\":{",
+        1,
+    );
+    let output = preprocess_input(folder.path(), &input);
+    assert!(said(&output).contains("stale = \"shwo\": expected"), "{}", said(&output));
 
     let supports = |renderer: &str| {
         program(folder.path()).args(["supports", renderer]).status().unwrap().success()
@@ -195,6 +207,8 @@ fn the_server_follows_the_code() {
     // It asks for the number of the build, and loads itself anew.
     assert!(page.contains("fetch('/_build')"), "{page}");
     assert!(server.get("/").contains("</html>"));
+    assert!(server.get("/%69ndex%2ehtml?x#y").contains("</html>"));
+    assert!(server.get("/%2e%2e/book.toml").starts_with("HTTP/1.1 404"));
     let build = server.get("/_build");
     assert!(server.get("/lost.html").starts_with("HTTP/1.1 404"));
     assert!(server.get("/../book.toml").starts_with("HTTP/1.1 404"));
