@@ -77,15 +77,15 @@ pub fn step(house: &House, chapter: &str) -> Result<String> {
             }
         };
         let marks = marks(counts);
-        write!(
+        writeln!(
             table,
             "<tr><td><code>{file}</code></td><td>{told}</td><td>{against}</td>\
-             <td>{marks}</td></tr>\n"
+             <td>{marks}</td></tr>"
         )?;
-        write!(
+        writeln!(
             files,
             "<details class=\"file\"><summary><code>{file}</code> {told} {marks}\
-             </summary>\n{body}</details>\n"
+             </summary>\n{body}</details>"
         )?;
     }
     Ok(format!(

@@ -21,7 +21,8 @@ pub fn doc_line(text: &str) -> String {
     let mut out = String::new();
     // rustdoc finds what `[name]` is by itself.
     let link = |_: BrokenLink| Some(("".into(), "".into()));
-    let events = Parser::new_with_broken_link_callback(text, Options::empty(), Some(link));
+    let events =
+        Parser::new_with_broken_link_callback(text, Options::empty(), Some(link));
     for event in events {
         match event {
             Event::Code(code) => out += &format!("<code>{}</code>", escape(&code)),

@@ -1,6 +1,6 @@
 //! The book's tool: everything in the book that could go stale is made from the crates
-//! and from captured runs when the book is built, and whatever is missing or stale fails
-//! the build.
+//! and from captured runs when the book is built, and whatever is missing or stale
+//! fails the build.
 //!
 //! mdBook does the rest: it is driven as a library ([`mod@book`], [`serve`]), and the
 //! tool works as an ordinary preprocessor of it too. A page is expanded by [`page`]:

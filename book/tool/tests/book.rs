@@ -134,7 +134,9 @@ fn a_file_is_named_where_it_was_last_told() {
         "ch01_base/src/model",
     );
     let text = refused(folder.path());
-    assert!(text.contains("ch03_ranks/src/lib.rs:5: model.rs is named as told in ch01_base, but ch02_wider told it last"), "{text}");
+    let expected = "ch03_ranks/src/lib.rs:5: model.rs is named as told in ch01_base, \
+                    but ch02_wider told it last";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
@@ -176,7 +178,8 @@ fn what_a_contents_page_says_must_be_there() {
     write(root, "chapters/ch06_empty/Cargo.toml", "");
     let said = refused(root);
     for expected in [
-        "ch01_base/src/lib.rs:5: wide.rs is named as told in ch02_wider, which comes later",
+        "ch01_base/src/lib.rs:5: wide.rs is named as told in ch02_wider, which comes \
+         later",
         "ch02_wider/src/lib.rs:10: there is no lost.rs here",
         "ch03_ranks/src/lib.rs:10: #[path = \"engine/queue.rs\"]: expected",
         "ch04_broken/src/lib.rs:3: this is not Rust",
@@ -202,7 +205,8 @@ fn a_folder_is_told_as_a_whole_and_retold_in_part() {
     write(root, "chapters/ch09_more/Cargo.toml", "");
     let main = |chapter: &str, number: u32| {
         format!(
-            "//! The program of chapter {number}.\nfn main() {{\n    {chapter}::go();\n}}\n"
+            "//! The program of chapter {number}.\n\
+             fn main() {{\n    {chapter}::go();\n}}\n"
         )
     };
     write(root, "chapters/ch09_more/src/main.rs", &main("ch09_more", 9));
@@ -311,7 +315,10 @@ fn a_step_shows_every_file_folded() {
     );
     assert_eq!(html.matches("<details class=\"file\">").count(), 5);
     assert!(
-        html.contains("<b>,</b><b> </b><b>ranks</b><b>:</b><b> </b><b class=\"hljs-type\">usize</b>"),
+        html.contains(
+            "<b>,</b><b> </b><b>ranks</b><b>:</b><b> </b>\
+             <b class=\"hljs-type\">usize</b>"
+        ),
         "{html}"
     );
 }
@@ -355,9 +362,11 @@ fn items_are_found_by_name() {
     // In a module, of a type with parameters, of a reference to it, of a union.
     let file = "chapters/ch01_base/src/layer.rs";
     let text = fs::read_to_string(folder.path().join(file)).unwrap();
-    let more = "pub mod deep {\n    pub struct Of<T>(T);\n    impl<T: Copy> Go for Of<T> {\n\
-                const N: usize = 1;\n        fn go(&self) {}\n    }\n}\n\
-                impl Go for &Layer {\n    fn go(&self) {}\n}\nunion Both {\n    a: u8,\n}\n";
+    let more = "pub mod deep {\n    pub struct Of<T>(T);\n    \
+                impl<T: Copy> Go for Of<T> {\n        const N: usize = 1;\n        \
+                fn go(&self) {}\n    }\n}\n\
+                impl Go for &Layer {\n    fn go(&self) {}\n}\n\
+                union Both {\n    a: u8,\n}\n";
     write(folder.path(), file, &(text.clone() + more));
     assert_eq!(find("deep::Of::go").unwrap(), (56, "fn go(&self) {}\n".into()));
     assert_eq!(find("deep::Of::N").unwrap().0, 55);
@@ -474,7 +483,8 @@ fn directives_and_formulas_in_code_are_code() {
             _ => "",
         };
         let page = format!(
-            "# Front\n\n{fence}\n{indent}{{{{#step ch09}}}} $a$\n{end}\n\nThen $b$ and \\$3.\n"
+            "# Front\n\n{fence}\n{indent}{{{{#step ch09}}}} $a$\n{end}\n\n\
+             Then $b$ and \\$3.\n"
         );
         let html = shown(&page);
         assert!(html.contains("{{#step ch09}} $a$"), "{page}\n{html}");
@@ -515,20 +525,21 @@ fn listings_are_whole() {
     let folder = workspace();
     let root = folder.path();
     // No newline at the end, fences inside, and what mdBook would hide.
-    let text = "//! ```sh\n//! ls\n//! ```\nconst SCRIPT: &str = r\"\n# comment\n## twice\n  #\n\
-                #pragma\n\";\n#[derive(Clone)]\nstruct Last;";
+    let text = "//! ```sh\n//! ls\n//! ```\nconst SCRIPT: &str = r\"\n\
+                # comment\n## twice\n  #\n#pragma\n\";\n#[derive(Clone)]\nstruct Last;";
     write(root, "chapters/ch01_base/src/layer.rs", text);
     write(root, "scripts/x.sh", "# First\r\nls ````\r\n");
-    let page = "# Front\n\n{{#code ch01_base/src/layer.rs}}\n{{#code scripts/x.sh}}\nAfter *it*.\n";
+    let page = "# Front\n\n{{#code ch01_base/src/layer.rs}}\n\
+                {{#code scripts/x.sh}}\nAfter *it*.\n";
     write(root, "book/src/index.md", page);
     let html = html(root, "index.html");
     let lines = "r\"\n# comment\n## twice\n  #\n#pragma\n\";\n#[derive(Clone)]\n\
                  struct Last;</code>";
     assert!(html.contains(lines), "{html}");
-    let title = "<code>chapters/ch01_base/src/layer.rs</code>, lines 1 to 11<";
+    let title = "<code>chapters/ch01_base/src/layer.rs</code><";
     assert!(html.contains(title), "{html}");
     assert!(html.contains("># First\nls ````\n</code>"), "{html}");
-    assert!(html.contains("lines 1 to 2<") && html.contains("<em>it</em>"), "{html}");
+    assert!(html.contains("<em>it</em>"), "{html}");
 }
 
 #[test]
@@ -570,11 +581,11 @@ fn links_of_all_kinds_lead_somewhere() {
         "- [Second]",
         "[Mine](<my page.md>)\n\n- [Second]",
     );
-    let second = "# Second\n\n## A -- `b::c` & $x$\n\nTwo\nlines\n---\n\nterm\n: what it is\n\n\
+    let second = "# Second\n\n## A -- `b::c` & $x$\n\n\
+                  Two\nlines\n---\n\nterm\n: what it is\n\n\
                   ## Same {#same}\n\n## Same\n\n### Same\n\n<a\nid=\"raw\"></a>\n\n\
-                  [f](../index.md \"Title\") [s](./../more/second.md) [t](#)x\n";
-    let second = second.replace(" [t](#)x", "");
-    write(root, "book/src/more/second.md", &second);
+                  [f](../index.md \"Title\") [s](./../more/second.md)\n";
+    write(root, "book/src/more/second.md", second);
     let ids = ["a--bc--x", "two-lines", "term", "same", "same-1", "raw"];
     let links: String =
         ids.iter().map(|id| format!("[x](more/second.md#{id})\n")).collect();
@@ -657,10 +668,10 @@ fn the_house_is_drawn_from_the_chapters() {
     write(folder.path(), "book/src/index.md", "# Front\n\n{{#house}}\n\n{{#guards}}\n");
     let html = html(folder.path(), "index.html");
     for row in [
-        "<td><code>model.rs</code></td><td><b>new</b></td><td><b>retold</b></td><td>·</td>\
-         <td><code>ch02_wider</code></td>",
-        "<td><code>train.rs</code></td><td><b>new</b></td><td>·</td><td><b>retold</b></td>\
-         <td><code>ch03_ranks</code></td>",
+        "<td><code>model.rs</code></td><td><b>new</b></td><td><b>retold</b></td>\
+         <td>·</td><td><code>ch02_wider</code></td>",
+        "<td><code>train.rs</code></td><td><b>new</b></td><td>·</td>\
+         <td><b>retold</b></td><td><code>ch03_ranks</code></td>",
         "<td><code>wide.rs</code></td><td></td><td><b>new</b></td><td>·</td>",
     ] {
         assert!(html.contains(row), "{row}\n{html}");
@@ -775,7 +786,8 @@ fn with_runs() -> TempDir {
     let run = |id: &str, class: &str| {
         format!(
             "[{id}]\nclass = \"{class}\"\nfiles = [\"data.txt\"]\n\
-             command = [\"sh\", \"-c\", \"echo 'begin <b>'; echo; cat data.txt; echo end\"]\n\
+             command = [\"sh\", \"-c\", \
+             \"echo 'begin <b>'; echo; cat data.txt; echo end\"]\n\
              [{id}.metrics]\nloss = {{ pattern = '^([0-9.]+)$' }}\n"
         )
     };
@@ -794,7 +806,8 @@ fn with_runs() -> TempDir {
 #[test]
 fn runs_are_shown_and_their_numbers_stand_in_the_text() {
     let folder = with_runs();
-    let page = "# Front\n\nIt is {{#value quick.loss}}, twice {{#value 2 * long.loss .1}}.\n\n\
+    let page = "# Front\n\nIt is {{#value quick.loss}}, \
+                twice {{#value 2 * long.loss .1}}.\n\n\
                 {{#run quick}}\n\n{{#run long head=1 tail=1}}\n";
     write(folder.path(), "book/src/index.md", page);
     let html = html(folder.path(), "index.html");
