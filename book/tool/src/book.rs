@@ -41,10 +41,12 @@ impl Sources {
     pub fn load(root: &Path, stale: Stale, problems: &mut Problems) -> Result<Sources> {
         let house = House::load(root, problems)?;
         let runs = Runs::load(root)?;
-        if stale == Stale::Refuse {
-            for problem in runs.problems()? {
-                problems.add(problem.file, problem.line, problem.message);
-            }
+        let wrong = match stale {
+            Stale::Refuse => runs.problems()?,
+            Stale::Show => runs.wrong()?,
+        };
+        for problem in wrong {
+            problems.add(problem.file, problem.line, problem.message);
         }
         let exercises = match exercises::list(root).map_err(|e| e.downcast()) {
             Ok(exercises) => exercises,
@@ -90,7 +92,7 @@ impl Preprocessor for BookTool {
         let Some(root) = folder.parent() else {
             bail!("{} is not inside a workspace", folder.display())
         };
-        let src = clean(&folder.join(&context.config.book.src));
+        let src = folder.join(&context.config.book.src);
         let shown = src.strip_prefix(root).unwrap_or(&src).display().to_string();
         let mut problems = self.found.clone();
         let sources = Sources::load(root, self.stale, &mut problems)?;

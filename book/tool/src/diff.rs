@@ -231,12 +231,8 @@ impl<'a> Side<'a> {
             // A piece is cut where the marking of words begins or ends.
             while at < until {
                 let marked = is_word(at);
-                let mut to = at + 1;
-                let same =
-                    |to: usize| !line.is_char_boundary(to) || is_word(to) == marked;
-                while to < until && same(to) {
-                    to += 1;
-                }
+                let other = (at..until).find(|at| is_word(*at) != marked);
+                let to = other.unwrap_or(until);
                 html.push_str(&piece(&line[at..to], *class, marked));
                 at = to;
             }

@@ -74,3 +74,52 @@ fn is_integer(word: &str) -> bool {
     word.strip_prefix(['u', 'i'])
         .is_some_and(|bits| ["8", "16", "32", "64", "128"].contains(&bits))
 }
+
+#[cfg(test)]
+mod tests {
+    /// Each word that has a class, with what follows `hljs-`.
+    fn classes(text: &str) -> Vec<(&str, &str)> {
+        let mut at = 0;
+        let mut found = vec![];
+        for piece in super::rust(text) {
+            let word = &text[at..at + piece.len];
+            at += piece.len;
+            found.extend(piece.class.map(|class| (word, &class["hljs-".len()..])));
+        }
+        assert_eq!(at, text.len());
+        found
+    }
+
+    #[test]
+    fn words_have_the_classes_of_highlight_js() {
+        let text =
+            "/* a */ fn größe<'a>(x: &'a u8) -> Self { N.f(vec![1, 2.0, i7]) } // b";
+        let expected = [
+            ("/* a */", "comment"),
+            ("fn", "keyword"),
+            ("größe", "title"),
+            ("'a", "symbol"),
+            ("'a", "symbol"),
+            ("u8", "type"),
+            ("Self", "keyword"),
+            ("vec", "built_in"),
+            ("1", "number"),
+            ("2.0", "number"),
+            ("// b", "comment"),
+        ];
+        assert_eq!(classes(text), expected);
+        let text = "struct Wide(f32, MAX); if true { \"s\"; 'c' } else { fn (go) }";
+        let expected = [
+            ("struct", "keyword"),
+            ("Wide", "type"),
+            ("f32", "type"),
+            ("if", "keyword"),
+            ("true", "literal"),
+            ("\"s\"", "string"),
+            ("'c'", "string"),
+            ("else", "keyword"),
+            ("fn", "keyword"),
+        ];
+        assert_eq!(classes(text), expected);
+    }
+}

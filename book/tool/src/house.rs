@@ -378,3 +378,14 @@ pub fn first_sentence(docs: &str) -> String {
         None => line.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::first_sentence;
+
+    #[test]
+    fn a_sentence_ends_with_its_paragraph() {
+        assert_eq!(first_sentence("\n# A b\nc. D.\n\nE."), "A b c.");
+        assert_eq!(first_sentence("A b\nof ch1.rs\n\nC. D."), "A b of ch1.rs");
+    }
+}

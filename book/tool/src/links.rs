@@ -186,7 +186,8 @@ impl<'a> Pages<'a> {
             })?,
         };
         let Some((_, headings)) = self.pages.get(&target) else {
-            let is_page = target.extension().is_some_and(|e| e == "md" || e == "html");
+            // What is no page is copied as it is.
+            let is_page = target.extension().is_some_and(|e| e == "md");
             return match files.join(&target).is_file() && !is_page {
                 true => Ok(()),
                 false => Err(format!(

@@ -228,3 +228,34 @@ pub fn line_of_stub(
     let is = |line: &str| line.trim().trim_start_matches("//!").trim() == wanted;
     1 + stub.lines().position(is).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [&str; 3] = ["a", "", "c <"];
+
+    #[test]
+    fn the_middle_of_long_output_is_folded() {
+        let all = "<pre class=\"output\"><span class=\"command\">$ run</span>\n\
+                   a\n<i></i>\nc &lt;</pre>\n";
+        for (head, tail) in [(None, None), (Some(3), None), (Some(2), Some(1))] {
+            assert_eq!(output("run", &LINES, head, tail), all);
+        }
+        let folded = output("run", &LINES, Some(1), None);
+        assert!(folded.contains("$ run</span>\na</pre>"), "{folded}");
+        assert!(folded.contains("⋯ 2 more lines"), "{folded}");
+        assert!(folded.ends_with("c &lt;</pre>\n</details>\n"), "{folded}");
+        let folded = output("run", &LINES, None, Some(1));
+        assert!(folded.ends_with("</details>\n<pre class=\"output\">c &lt;</pre>\n"));
+        assert_eq!(output("run", &LINES, Some(usize::MAX), Some(1)), all);
+    }
+
+    #[test]
+    fn a_command_of_several_lines_has_its_prompts() {
+        let shown = output("for a in b\ndo", &[], None, None);
+        let expected = "<span class=\"command\">$ for a in b</span>\n\
+                        <span class=\"command\">> do</span>";
+        assert_eq!(shown, format!("<pre class=\"output\">{expected}</pre>\n"));
+    }
+}

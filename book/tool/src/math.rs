@@ -161,8 +161,7 @@ fn formula_end(body: &str, mark: &str) -> Option<usize> {
     }
     body.match_indices(mark).map(|(end, _)| end).find(|end| {
         let (before, after) = (&body[..*end], &body[end + mark.len()..]);
-        let closes = !before.is_empty()
-            && !before.ends_with(char::is_whitespace)
+        let closes = !before.ends_with(char::is_whitespace)
             && !after.starts_with(|c: char| c.is_ascii_digit());
         !before.ends_with('\\') && (!inline || closes)
     })
@@ -184,6 +183,8 @@ mod tests {
         assert!(mathml("\\&").contains("&#38;<"), "{}", mathml("\\&"));
         let text = mathml("\\text{a < b & c_d}");
         assert!(text.contains("a &lt; b &amp; c&#95;d"), "{text}");
+        // A line of its own could begin a list.
+        assert!(!mathml("\\text{a\n- b}").contains('\n'));
     }
 
     #[test]
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(errors("From $5-$6."), [5]);
         assert_eq!(errors("For $$."), [4]);
         assert_eq!(replace("For \\$5 and \\$6.").unwrap(), "For &#36;5 and &#36;6.");
-        assert!(replace("A $\\$5 + x$ more.").unwrap().contains("</math> more."));
+        assert!(replace("A $\\$a + x$ more.").unwrap().contains("</math> more."));
     }
 
     #[test]
@@ -218,7 +219,9 @@ mod tests {
 
     #[test]
     fn code_is_left_alone_and_nothing_else() {
-        for text in ["`$x$`", "`` a ` $x$ ``", "``` `` $x$ ```", "a\n`b\n$x$`"] {
+        for text in
+            ["`$x$`", "`` a ` $x$ ``", "``` `` $x$ ```", "` `` $x$ `", "a\n`b\n$x$`"]
+        {
             assert_eq!(replace(text).unwrap(), text);
         }
         // An odd backtick is just that.

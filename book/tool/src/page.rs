@@ -236,32 +236,19 @@ fn block(
 
 fn parse(inside: &str) -> Result<Directive> {
     let mut words = vec![];
-    let (mut word, mut quoted, mut any) = (String::new(), false, false);
+    let (mut word, mut quoted) = (String::new(), false);
     for c in inside.chars() {
         match c {
-            '"' => {
-                quoted = !quoted;
-                any = true;
-            }
-            ' ' if !quoted => {
-                if any {
-                    words.push(std::mem::take(&mut word));
-                }
-                any = false;
-            }
-            c => {
-                word.push(c);
-                any = true;
-            }
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
         }
     }
     if quoted {
         bail!("a quotation mark is not closed")
     }
-    if any {
-        words.push(word);
-    }
-    let mut words = words.into_iter();
+    words.push(word);
+    let mut words = words.into_iter().filter(|word| !word.is_empty());
     let name = words.next().unwrap_or_default();
     let (mut arguments, mut options) = (vec![], BTreeMap::new());
     for word in words {

@@ -199,33 +199,49 @@ impl Runs {
         self.runs.values()
     }
 
-    /// What must be put right before the book can be built: wrong definitions, checked
-    /// runs that are stale or were never made, and captures that cannot be read or
-    /// that no definition belongs to.
+    /// What must be put right before the book can be built for others: what is
+    /// [wrong](Runs::wrong), and checked runs that are stale or were never made.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub fn problems(&self) -> Result<Vec<Problem>> {
-        let mut problems = self.wrong.clone();
-        for run in self.iter() {
-            let (file, line) = (run.file.clone(), run.line);
-            let mut add = |message| {
-                problems.push(Problem { file: file.clone(), line, message });
-            };
-            let id = &run.id;
-            let again = run.how_to_capture();
-            if let Some(why) = &run.unreadable {
-                add(format!(
-                    "the capture {FOLDER}/{id}.json cannot be read ({why}): {again}"
-                ));
-            } else if run.class() == Class::Checked && run.capture.is_none() {
-                add(format!("the checked run `{id}` has no capture yet: {again}"));
-            } else if run.class() == Class::Checked && !run.stale.is_empty() {
-                add(format!(
+        let mut problems = self.wrong()?;
+        for run in self.iter().filter(|run| run.class() == Class::Checked) {
+            let (id, again) = (&run.id, run.how_to_capture());
+            let message = if run.unreadable.is_some() {
+                continue;
+            } else if run.capture.is_none() {
+                format!("the checked run `{id}` has no capture yet: {again}")
+            } else if !run.stale.is_empty() {
+                format!(
                     "the checked run `{id}` is stale, for this has changed since its \
                      capture: {}; {again}",
                     run.stale.join(", ")
-                ));
+                )
+            } else {
+                continue;
+            };
+            problems.push(Problem { file: run.file.clone(), line: run.line, message });
+        }
+        Ok(problems)
+    }
+
+    /// Definitions that are wrong, and captures that cannot be read or that no
+    /// definition belongs to.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn wrong(&self) -> Result<Vec<Problem>> {
+        let mut problems = self.wrong.clone();
+        for run in self.iter() {
+            if let Some(why) = &run.unreadable {
+                let message = format!(
+                    "the capture {FOLDER}/{}.json cannot be read ({why}): {}",
+                    run.id,
+                    run.how_to_capture()
+                );
+                let (file, line) = (run.file.clone(), run.line);
+                problems.push(Problem { file, line, message });
             }
         }
         for file in inputs::matching(&self.root, &format!("{FOLDER}/*.json"))? {

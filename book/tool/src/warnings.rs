@@ -40,3 +40,17 @@ impl Visit for Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn warnings_are_kept_and_nothing_else() {
+        let warnings = super::during(|| {
+            tracing::info!("fine");
+            tracing::warn!(page = 3, "odd");
+            tracing::error!("bad");
+            Ok(())
+        });
+        assert_eq!(warnings.unwrap(), ["odd", "bad"]);
+    }
+}

@@ -160,4 +160,37 @@ mod tests {
         let op = DiffOp::Replace { old_index: 0, old_len: 1, new_index: 0, new_len: 2 };
         assert_eq!(pairs(&old, &new, &op), []);
     }
+
+    #[test]
+    fn every_sign_is_a_word() {
+        let (old, new) = marked("f((x))", "f((x)");
+        assert_eq!((old, new), (vec![")".into()], vec![]));
+    }
+
+    /// Whether a line that takes the place of another is that line, changed.
+    fn is_pair(old: &str, new: &str) -> bool {
+        let op = DiffOp::Replace { old_index: 0, old_len: 1, new_index: 0, new_len: 1 };
+        !pairs(&[old], &[new], &op).is_empty()
+    }
+
+    #[test]
+    fn space_makes_no_lines_alike() {
+        assert!(!is_pair("a          b\n", "c          d\n"));
+        assert!(!is_pair("\n", "  \n"));
+        assert!(is_pair("a          b\n", "a b\n"));
+    }
+
+    #[test]
+    fn of_large_blocks_nothing_is_marked() {
+        let (old, new) = (vec!["a = 1;\n"; MANY], ["a = 2;\n"]);
+        let op = |old_len| DiffOp::Replace {
+            old_index: 0,
+            old_len,
+            new_index: 0,
+            new_len: 1,
+        };
+        assert_eq!(pairs(&old, &new, &op(MANY)).len(), 1);
+        let old = vec!["a = 1;\n"; MANY + 1];
+        assert_eq!(pairs(&old, &new, &op(MANY + 1)), []);
+    }
 }

@@ -149,13 +149,19 @@ fn a_path_that_leads_nowhere_and_a_file_that_nothing_names_are_errors() {
         "ch02_wider/src/wider",
     );
     write(folder.path(), "chapters/ch02_wider/src/lost.rs", "//! Lost.\n");
+    // Named, but elsewhere.
+    write(folder.path(), "chapters/ch02_wider/src/layer.rs", "//! Lost.\n");
     let text = refused(folder.path());
     assert!(text.contains("ch03_ranks/src/lib.rs:8: #[path]: there is no "), "{text}");
     assert!(
         text.contains("ch02_wider/src/lost.rs:1: no `mod` in lib.rs leads here"),
         "{text}"
     );
-    assert!(text.starts_with("the book has 2 problems:"), "{text}");
+    assert!(
+        text.contains("ch02_wider/src/layer.rs:1: no `mod` in lib.rs leads here"),
+        "{text}"
+    );
+    assert!(text.starts_with("the book has 3 problems:"), "{text}");
 }
 
 #[test]
@@ -267,6 +273,13 @@ fn a_hunk_says_what_it_is_inside() {
             head.replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
         assert!(html.contains(&format!("⋯ {head}\n")), "{head}: {html}");
     }
+    // What is inside a function is not around what follows it; one line is left out.
+    let nested = "fn outer() {\n    let a = 1;\n        fn inner() {}\n    \
+               let b = 2;\n    let c = 3;\n    let d = 4;\n    change();\n}\n";
+    let html = diff(nested, &nested.replace("change()", "changed()"));
+    assert!(html.contains("⋯ fn outer()\n"), "{html}");
+    let html = diff("\n1\n2\n3\n4\n", "\n1\n2\n3\n5\n");
+    assert!(html.contains("⋯ \n"), "{html}");
     // What begins at the margin is inside nothing.
     let html = diff("fn a() {\n}\n\n\n\nfn b() {}\n", "fn a() {\n}\n\n\n\nfn c() {}\n");
     assert!(html.contains("⋯ \n"), "{html}");
@@ -296,6 +309,10 @@ fn differing_words_are_marked_and_lines_counted() {
     // Numbers of the old file for what was removed, of the new one for the rest.
     assert!(html.contains("<span class=\"line removed\" data-line=\"15\"><i>-</i>"));
     assert!(html.contains("<span class=\"line added\" data-line=\"16\"><i>+</i>"));
+    // Of an item, the numbers are those in its file.
+    let forward = |chapter: &str| format!("{chapter}/src/model.rs:Model::forward");
+    let item = diff::diff(&house, &forward("ch01_base"), &forward("ch02_wider"));
+    assert!(item.unwrap().contains("<span class=\"line removed\" data-line=\"15\">"));
     // Unchanged lines far away are left out, and it is said where one is.
     assert!(!html.contains("second: "), "{html}");
     assert!(html.contains("⋯ impl Model"), "{html}");
@@ -357,6 +374,8 @@ fn items_are_found_by_name() {
     assert_eq!(find("SCALE").unwrap().1.lines().count(), 2);
     assert!(find("twice").unwrap().1.contains("($x:expr)"));
     assert!(find("Maker::make").unwrap().1.starts_with("/// From a seed."));
+    assert_eq!(find("Maker").unwrap().1.lines().count(), 5);
+    assert!(find("Maker::make::seed").is_err() && find("Layer::forward::x").is_err());
     let error = format!("{:#}", find("backward").unwrap_err());
     assert_eq!(error, "chapters/ch01_base/src/layer.rs: there is no item `backward`");
     // In a module, of a type with parameters, of a reference to it, of a union.
@@ -375,6 +394,9 @@ fn items_are_found_by_name() {
     for lost in ["Of", "Of::go", "deep", "deep::lost", "forward::x", ""] {
         assert_eq!(find(lost).is_ok(), lost == "deep", "{lost}");
     }
+    // What a file says of itself is not the first item's.
+    write(folder.path(), file, "//! A layer.\n// Why.\nfn first() {}\n");
+    assert_eq!(find("first").unwrap(), (2, "// Why.\nfn first() {}\n".into()));
     write(folder.path(), file, &(text.clone() + "\nfn {\n"));
     let error = format!("{:#}", find("Layer").unwrap_err());
     assert!(error.contains("layer.rs: line 53: this is not Rust: "), "{error}");
@@ -392,7 +414,7 @@ fn items_are_found_by_name() {
 }
 
 /// What is on the page, what the build says; all of them at once, each at its line.
-const BREAKS: [(&str, &str); 33] = [
+const BREAKS: [(&str, &str); 34] = [
     (
         "{{#diff ch01_base/src/lost.rs ch02_wider/src/model.rs}}",
         "cannot read chapters/ch01_base/src/lost.rs",
@@ -410,6 +432,7 @@ const BREAKS: [(&str, &str); 33] = [
     ("[there](more/second.md#lost)", "more/second.md has no heading #lost"),
     ("[here](#lost)", "index.md has no heading #lost"),
     ("![picture](lost.svg)", "link to `lost.svg`"),
+    ("[contents](SUMMARY.md)", "SUMMARY.md has no page SUMMARY.md"),
     ("<a href=\"lost.html\">there</a>", "link to `lost.html`"),
     ("```\ncode\n```", "a block of code without a language"),
     ("    indented();", "an indented block of code"),
@@ -419,7 +442,7 @@ const BREAKS: [(&str, &str); 33] = [
     ("{{#run a head=few}}", "head=few: expected a number of lines"),
     ("{{#run}}", "takes 1 arguments, not 0"),
     ("{{#run \"a}}", "a quotation mark is not closed"),
-    ("It is {{#value lost", "`{{#` without `}}` in its line"),
+    ("It is {{#value lost\n}}", "`{{#` without `}}` in its line"),
     ("{{#figure whole caption=\"It is {{#value lost.loss}}.\"}}", "no run `lost`"),
     ("> - {{#step ch01}}", "stands alone in its line"),
     ("[to][nothing]", "a link by reference that is defined nowhere"),
@@ -450,6 +473,8 @@ fn all_breaks_are_listed_at_once() {
     let text = breaks.concat();
     let said = refused_page(&text);
     assert_eq!(said.lines().count(), 1 + BREAKS.len(), "{said}");
+    let lines = said.lines().skip(1).map(|line| line.split(':').nth(1).unwrap());
+    assert!(lines.map(|line| line.parse::<usize>().unwrap()).is_sorted(), "{said}");
     let mut line = 6;
     for ((_, expected), text) in BREAKS.iter().zip(breaks) {
         let place = format!("  book/src/index.md:{line}: ");
@@ -457,6 +482,12 @@ fn all_breaks_are_listed_at_once() {
         assert!(found.any(|said| said.contains(expected)), "{line} {expected}: {said}");
         line += text.matches('\n').count();
     }
+}
+
+#[test]
+fn what_is_wrong_twice_in_a_line_is_told_once() {
+    let said = refused_page("[to](lost.md) and [to](lost.md)");
+    assert!(said.starts_with("the book has 1 problem:\n"), "{said}");
 }
 
 /// A front page that must build, as it looks then.
@@ -471,7 +502,7 @@ fn directives_and_formulas_in_code_are_code() {
     for (fence, end) in [
         ("```sh", "```"),
         ("~~~~ sh title", "~~~~~~"),
-        ("1. - ```sh", "     ```"),
+        ("1. - ```sh $x$", "     ```"),
         ("> ```sh", "> ```"),
         ("- Of a list:\n\n   ```sh", "   ```"),
     ] {
@@ -528,9 +559,10 @@ fn listings_are_whole() {
     let text = "//! ```sh\n//! ls\n//! ```\nconst SCRIPT: &str = r\"\n\
                 # comment\n## twice\n  #\n#pragma\n\";\n#[derive(Clone)]\nstruct Last;";
     write(root, "chapters/ch01_base/src/layer.rs", text);
-    write(root, "scripts/x.sh", "# First\r\nls ````\r\n");
+    write(root, "scripts/x.patch", "-a\n+b\n");
+    write(root, "scripts/x.sh", "# First\r\nls ````");
     let page = "# Front\n\n{{#code ch01_base/src/layer.rs}}\n\
-                {{#code scripts/x.sh}}\nAfter *it*.\n";
+                {{#code scripts/x.patch}}\n{{#code scripts/x.sh}}\nAfter *it*.\n";
     write(root, "book/src/index.md", page);
     let html = html(root, "index.html");
     let lines = "r\"\n# comment\n## twice\n  #\n#pragma\n\";\n#[derive(Clone)]\n\
@@ -539,6 +571,7 @@ fn listings_are_whole() {
     let title = "<code>chapters/ch01_base/src/layer.rs</code><";
     assert!(html.contains(title), "{html}");
     assert!(html.contains("># First\nls ````\n</code>"), "{html}");
+    assert!(html.contains("<code class=\"language-diff\">-a\n+b\n</code>"));
     assert!(html.contains("<em>it</em>"), "{html}");
 }
 
@@ -555,6 +588,9 @@ fn sizes_count_code_without_tests() {
     let html = html(root, "index.html");
     // 3 of lib.rs, 4 of layer.rs, 11 of model.rs, 5 of train.rs, 3 of main.rs.
     let row = "<td>5</td><td>54</td><td>0</td><td>+0 −0</td><td>26</td>";
+    assert!(html.contains(row), "{html}");
+    // 6 and 1 of lib.rs, 2 and 1 of model.rs; of code 3, 2, and 1 of wide.rs.
+    let row = "<td>1</td><td>2</td><td>2</td><td>+8 −2</td><td>6</td>";
     assert!(html.contains(row), "{html}");
 }
 
@@ -575,23 +611,25 @@ fn links_of_all_kinds_lead_somewhere() {
         "# Größe, *in* `Bytes` [x](#a)\n\n<a id='a'></a>\n",
     );
     write(root, "book/src/data.txt", "Data.\n");
+    write(root, "book/src/plain.html", "Plain.\n");
     replace(
         root,
         "book/src/SUMMARY.md",
         "- [Second]",
         "[Mine](<my page.md>)\n\n- [Second]",
     );
-    let second = "# Second\n\n## A -- `b::c` & $x$\n\n\
+    let second = "# Second\n\n## `a_b-c`!\n\n## A -- `b::c` & $x$\n\n\
                   Two\nlines\n---\n\nterm\n: what it is\n\n\
                   ## Same {#same}\n\n## Same\n\n### Same\n\n<a\nid=\"raw\"></a>\n\n\
                   [f](../index.md \"Title\") [s](./../more/second.md)\n";
     write(root, "book/src/more/second.md", second);
-    let ids = ["a--bc--x", "two-lines", "term", "same", "same-1", "raw"];
+    let ids = ["a_b-c", "a--bc--x", "two-lines", "term", "same", "same-1", "raw"];
     let links: String =
         ids.iter().map(|id| format!("[x](more/second.md#{id})\n")).collect();
     let page = format!(
         "# Front\n\n{links}\n[1](my%20page.md#gr%C3%B6%C3%9Fe-in-bytes-x)\n\
          [2](<my page.md#größe-in-bytes-x>) [3](my%20page.md#a) [4](data.txt)\n\
+         [8](plain.html) \
          <me@example.org> [5](mailto:me@example.org) [6](tel:1) <https://example.org>\n\
          [7][def] `a[i][j]` <A HREF='data.txt'>x</A>[^1] [not a link]\n\n\
          [def]: more/second.md\n[^1]: A note.\n"
@@ -620,6 +658,18 @@ fn summary_and_pages_agree() {
     let said = refused(folder.path());
     assert!(
         said.contains("SUMMARY.md:4: there is no page book/src/more/second.md"),
+        "{said}"
+    );
+    // Of a chapter's sections, too.
+    replace(
+        folder.path(),
+        "book/src/SUMMARY.md",
+        "more/second.md)\n",
+        "more/second.md)\n  - [Third](third.md)\n",
+    );
+    let said = refused(folder.path());
+    assert!(
+        said.contains("SUMMARY.md:5: there is no page book/src/third.md"),
         "{said}"
     );
     // With all that is wrong elsewhere.
@@ -686,6 +736,7 @@ fn the_house_is_drawn_from_the_chapters() {
         "{html}"
     );
     assert!(html.contains("<li>a drill turns</li>"), "{html}");
+    assert!(!html.contains("ch02_wider</code></h3>"), "it has no tests: {html}");
 }
 
 #[test]
@@ -815,12 +866,14 @@ fn runs_are_shown_and_their_numbers_stand_in_the_text() {
     assert!(html.contains("begin &lt;b&gt;\n<i></i>\n1.5\nend</pre>"), "{html}");
     // Of the other, the middle is folded.
     assert!(html.contains("<summary>⋯ 2 more lines</summary>"), "{html}");
+    assert_eq!(html.matches("more lines").count(), 1, "{html}");
     assert!(html.contains("<pre class=\"output\">end</pre>"), "{html}");
     assert!(
         html.contains("checked: made again") && html.contains("; recorded."),
         "{html}"
     );
-    assert!(html.contains("<li>file data.txt <code>"), "{html}");
+    let hash = html.split("<li>file data.txt <code>").nth(1).unwrap();
+    assert_eq!(hash.find("</code>"), Some(10), "{html}");
     assert!(!html.contains("class=\"stale\""), "{html}");
 }
 
@@ -852,6 +905,9 @@ fn wrong_definitions_and_captures_of_nothing_fail_the_build() {
     let root = folder.path();
     replace(root, "book/runs/test.toml", "class = \"checked\"", "class = \"chekced\"");
     let said = refused(root);
+    assert!(said.contains("book/runs/test.toml:2: run `quick`"), "{said}");
+    // While writing, too.
+    let said = format!("{:#}", build(root, None, Stale::Show).unwrap_err());
     assert!(said.contains("book/runs/test.toml:2: run `quick`"), "{said}");
     let folder = with_runs();
     fs::remove_file(folder.path().join("book/runs/test.toml")).unwrap();

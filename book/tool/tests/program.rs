@@ -92,18 +92,47 @@ fn mdbook_can_call_it_as_a_preprocessor() {
     let output = preprocess(folder.path(), "# Front\n");
     assert!(said(&output).contains("book/src/lost.md:1: not in SUMMARY.md"));
 
-    let input = book(folder.path(), "# Front\n").replacen(
-        "\"book\":{",
-        "\"preprocessor\":{\"book-tool\":{\"stale\":\"shwo\"}},\"book\":{",
-        1,
-    );
+    fs::remove_file(folder.path().join("book/src/lost.md")).unwrap();
+
+    // The folder may be named in roundabout ways.
+    let input = book(folder.path(), "# Front\n").replace("/book\"", "/book/src/..\"");
     let output = preprocess_input(folder.path(), &input);
-    assert!(said(&output).contains("stale = \"shwo\": expected"), "{}", said(&output));
+    assert!(output.status.success(), "{}", said(&output));
 
     let supports = |renderer: &str| {
         program(folder.path()).args(["supports", renderer]).status().unwrap().success()
     };
     assert!(supports("html") && !supports("epub"));
+}
+
+#[test]
+fn stale_runs_are_refused_or_shown() {
+    let folder = workspace();
+    let root = folder.path();
+    fs::remove_file(root.join("book/src/more/second.md")).unwrap();
+    let summary = "# Summary\n\n[Front](index.md)\n";
+    fs::write(root.join("book/src/SUMMARY.md"), summary).unwrap();
+    fs::write(root.join("book/src/index.md"), "# Front\n").unwrap();
+    fs::create_dir_all(root.join("book/runs")).unwrap();
+    let run = "[quick]\nclass = \"checked\"\ncommand = [\"true\"]\n\
+               files = [\"Cargo.toml\"]\n";
+    fs::write(root.join("book/runs/test.toml"), run).unwrap();
+    let with = |stale: &str| {
+        let table = format!("\"preprocessor\":{{\"book-tool\":{stale}}},\"book\":{{");
+        let input = book(root, "# Front\n").replacen("\"book\":{", &table, 1);
+        preprocess_input(root, &input)
+    };
+    let build = |arguments: &[&str]| program(root).args(arguments).output().unwrap();
+    let refused = "book/runs/test.toml:1: the checked run `quick` has no capture yet";
+    for output in [with("{}"), with(r#"{"stale":"refuse"}"#), build(&["build"])] {
+        assert!(!output.status.success());
+        assert!(said(&output).contains(refused), "{}", said(&output));
+    }
+    for output in [with(r#"{"stale":"show"}"#), build(&["build", "--allow-stale"])] {
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let output = with(r#"{"stale":"shwo"}"#);
+    assert!(said(&output).contains("stale = \"shwo\": expected"), "{}", said(&output));
 }
 
 #[test]
@@ -116,6 +145,9 @@ fn a_build_says_where_the_book_is() {
     let index = chapters.join("out/index.html");
     assert!(index.is_file());
     assert!(said(&output).contains("out/index.html"), "{}", said(&output));
+    let output = program(&chapters).arg("build").output().unwrap();
+    let index = folder.path().canonicalize().unwrap().join("target/book/index.html");
+    assert!(said(&output).contains(&*index.to_string_lossy()), "{}", said(&output));
 }
 
 #[test]
@@ -128,6 +160,9 @@ fn users_mistakes_are_named() {
         "{}",
         said(&output)
     );
+    fs::create_dir_all(nowhere.path().join("book/src")).unwrap();
+    let output = program(nowhere.path()).arg("build").output().unwrap();
+    assert!(said(&output).contains("no book/src and chapters"), "{}", said(&output));
 
     let folder = workspace();
     let output = program(folder.path()).args(["build", "--des", "x"]).output().unwrap();
@@ -170,16 +205,23 @@ impl Server {
         Server { child, address, stderr }
     }
     fn get(&self, path: &str) -> String {
+        self.ask("GET", path)
+    }
+    fn ask(&self, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let host = &self.address;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         )
         .unwrap();
         let mut answer = vec![];
         stream.read_to_end(&mut answer).unwrap();
         String::from_utf8_lossy(&answer).into_owned()
+    }
+    /// Without headers.
+    fn body(&self, path: &str) -> String {
+        self.get(path).split_once("\r\n\r\n").unwrap().1.into()
     }
     /// Waits until a page says something.
     fn until(&self, path: &str, text: &str) {
@@ -208,16 +250,31 @@ fn the_server_follows_the_code() {
     assert!(page.contains("fetch('/_build')"), "{page}");
     assert!(server.get("/").contains("</html>"));
     assert!(server.get("/%69ndex%2ehtml?x#y").contains("</html>"));
-    assert!(server.get("/%2e%2e/book.toml").starts_with("HTTP/1.1 404"));
-    let build = server.get("/_build");
+    let build = server.body("/_build");
     assert!(server.get("/lost.html").starts_with("HTTP/1.1 404"));
-    assert!(server.get("/../book.toml").starts_with("HTTP/1.1 404"));
+    // Nothing outside the book.
+    assert!(folder.path().join("target/book/../../Cargo.toml").is_file());
+    for path in ["/../../Cargo.toml", "/%2e%2e/%2e%2e/Cargo.toml"] {
+        assert!(server.get(path).starts_with("HTTP/1.1 404"), "{path}");
+    }
+    let style = page.split("<link rel=\"stylesheet\" href=\"").nth(1).unwrap();
+    let style = server.get(&format!("/{}", style.split('"').next().unwrap()));
+    assert!(style.contains("Content-Type: text/css"), "{style}");
+    assert!(server.ask("POST", "/index.html").starts_with("HTTP/1.1 405"));
+    // That a build reads files is no change of them.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(server.body("/_build"), build);
 
     // A line of code changes the page.
     let wide = folder.path().join("chapters/ch02_wider/src/wide.rs");
     fs::write(&wide, "//! What is wide.\npub struct Wider;\n").unwrap();
     server.until("/index.html", "Wider");
-    assert_ne!(server.get("/_build"), build);
+    // The build counts when all its pages are written.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while server.body("/_build") == build {
+        assert!(Instant::now() < deadline, "still build {build}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 
     // A mistake is told, and the last good page stays.
     let page = folder.path().join("book/src/index.md");
