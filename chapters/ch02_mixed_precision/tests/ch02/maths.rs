@@ -154,3 +154,34 @@ fn values_are_the_masters_rounded() {
     assert!(run.params.iter().all(|param| param.dtype().unwrap() == DType::BF16));
     assert!(run.params.flats.iter().all(|flat| flat.grads.dtype() == DType::F32));
 }
+
+/// Adam divides a gradient by its size, so a run whose gradients all keep the scale
+/// hardly shows it. One whose scale changes does: its moments would be sums of
+/// different units.
+#[test]
+fn the_loss_scale_leaves_no_trace() {
+    let weights = |scales: [f64; 6]| {
+        let mut builder = ParamBuilder::new(7, DType::F16);
+        let weight = builder.add("weight", &[5, 3], Init::Normal(1.0));
+        let params = builder.build(1).unwrap();
+        let mut optimizer = AdamW::new(&params).unwrap();
+        for (step, scale) in scales.into_iter().enumerate() {
+            params.begin_step().unwrap();
+            accumulate::<f32>(std::slice::from_ref(&weight), |grad, _| {
+                for (i, grad) in grad.iter_mut().enumerate() {
+                    let value = ((3 * i + 5 * step) as f64).sin();
+                    *grad = (scale * value) as f32;
+                }
+            })
+            .unwrap();
+            let grad_norm = optimizer.grad_norm(&params).unwrap() / scale;
+            let (lr, weight_decay, max_grad_norm) = (0.05, 0.1, 1.0);
+            let hyper = Hyper { lr, weight_decay, max_grad_norm, loss_scale: scale };
+            optimizer.step(&params, grad_norm, &hyper).unwrap();
+        }
+        common::numbers(&weight.to_tensor().unwrap())
+    };
+    let want = weights([1.0; 6]);
+    assert_eq!(weights([65536.0; 6]), want);
+    assert_eq!(weights([65536.0, 32768.0, 8.0, 16.0, 1024.0, 2.0]), want);
+}
