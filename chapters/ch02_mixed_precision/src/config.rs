@@ -210,7 +210,8 @@ impl Config {
         for (flag, given) in scales {
             ensure!(
                 !given || self.precision == Precision::Fp16,
-                "{flag} is given, but only --precision fp16 scales its loss: leave it out"
+                "{flag} is given, but only --precision fp16 scales its loss: leave it \
+                 out"
             );
         }
         let scale = self.initial_loss_scale.unwrap_or(1.0);

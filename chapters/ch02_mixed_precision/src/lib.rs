@@ -1,8 +1,8 @@
 //! Chapter 2: mixed precision, 16-bit numbers where they do and fp32 where they do not.
 //!
 //! The model computes in bf16 or fp16. What would be lost in 16 bits stays in fp32: the
-//! weights themselves, as the optimizer sees them ([`optimizer`]), the gradients, summed
-//! over micro-batches, and every sum inside an operation (the crate `ops`). In fp16,
+//! weights themselves, as the optimizer sees them ([`optimizer`]), the gradients, added
+//! up over micro-batches, and every sum inside an operation (the crate `ops`). In fp16,
 //! small gradients would be lost on their way back as well; [`loss_scale`] keeps them.
 #[path = "../../ch01_single_gpu/src/attention.rs"]
 pub mod attention;

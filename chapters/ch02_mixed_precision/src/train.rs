@@ -18,12 +18,12 @@ const DIVERGED: &str = "no parameter was changed by this step. A lower --lr or a
 /// Trains for `config.steps` steps, or until the user interrupts; adds what each
 /// reported to `steps`.
 ///
-/// With a loss scale, a step whose gradients overflow is skipped: it changes nothing but
-/// the scale, and the run goes on.
+/// With a loss scale, a step whose gradients overflow is skipped: it changes nothing
+/// but the scale, and the run goes on.
 ///
 /// # Errors
-/// A loss that is not finite, or without a loss scale a gradient: nothing was changed by
-/// that step.
+/// A loss that is not finite, or without a loss scale a gradient: nothing was changed
+/// by that step.
 pub fn train(
     config: &Config,
     max_lr: f64,

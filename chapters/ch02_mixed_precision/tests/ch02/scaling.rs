@@ -86,7 +86,8 @@ fn a_loss_that_is_not_finite_ends_the_run() {
         };
         let error = ch02_mixed_precision::run(&config).err().expect("a run of NaN");
         let error = format!("{error:#}");
-        // The weights of step 1 are enormous: what overflows first depends on the range.
+        // The weights after step 1 are enormous: what overflows first depends on the
+        // range.
         let what = match precision {
             Fp16 => "step 2, micro-batch 0: the loss is ",
             _ => "step 2",
