@@ -235,22 +235,22 @@ fn ch02_types(_: &Sources) -> Result<String> {
              moments and the master weights that the optimizer moves. The masters, \
              rounded, are the values of the next step.",
         );
-    figure.group(Group::new(0.6, 1.2, 25.8, 5.2, "16 bits"));
-    figure.group(Group::new(0.6, 8.6, 25.8, 5.2, "fp32"));
+    figure.group(Group::new(0.3, 1.2, 23.4, 5.2, "16 bits"));
+    figure.group(Group::new(0.3, 8.6, 23.4, 5.2, "fp32"));
     let node = |x: f64, y: f64, name: &str, line: &str| {
         Node::new(x, y, 6.4, 2.6, name).line(line)
     };
-    let values = figure.node(node(1.8, 2.9, "values", "2 bytes").colour(Colour::Blue));
+    let values = figure.node(node(1.2, 2.9, "values", "2 bytes").colour(Colour::Blue));
     let activations =
-        figure.node(node(10.3, 2.9, "activations", "2 bytes").colour(Colour::Orange));
+        figure.node(node(8.8, 2.9, "activations", "2 bytes").colour(Colour::Orange));
     let grads = figure
-        .node(node(18.8, 2.9, "their gradients", "2 bytes").colour(Colour::Orange));
+        .node(node(16.4, 2.9, "their gradients", "2 bytes").colour(Colour::Orange));
     let masters =
-        figure.node(node(1.8, 10.3, "masters", "4 bytes").colour(Colour::Blue));
+        figure.node(node(1.2, 10.3, "masters", "4 bytes").colour(Colour::Blue));
     let moments =
-        figure.node(node(10.3, 10.3, "moments", "4 + 4 bytes").colour(Colour::Blue));
+        figure.node(node(8.8, 10.3, "moments", "4 + 4 bytes").colour(Colour::Blue));
     let main =
-        figure.node(node(18.8, 10.3, "main gradients", "4 bytes").colour(Colour::Blue));
+        figure.node(node(16.4, 10.3, "main gradients", "4 bytes").colour(Colour::Blue));
     for (from, to) in [
         (values.right(), activations.left()),
         (activations.right(), grads.left()),
@@ -261,8 +261,8 @@ fn ch02_types(_: &Sources) -> Result<String> {
     ] {
         figure.arrow(from.to(to));
     }
-    figure.note(Note::new(4.4, 7.6, "round").end());
-    figure.note(Note::new(21.4, 7.6, "add up").end());
+    figure.note(Note::new(4.0, 7.6, "round").end());
+    figure.note(Note::new(19.2, 7.6, "add up").end());
     Ok(figure.svg()?)
 }
 
