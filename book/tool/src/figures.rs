@@ -292,7 +292,7 @@ fn ch02_band(sources: &Sources) -> Result<String> {
         Axis::log("difference of the loss, nats per token"),
     )
     .series(Series::new("five seeds, fp32", band).colour(Colour::Neutral).markers())
-    .series(Series::new("bf16 − fp32", bf16).markers())
-    .series(Series::new("fp16 − fp32", fp16).markers())
+    .series(Series::new("bf16, from fp32", bf16).markers())
+    .series(Series::new("fp16, from fp32", fp16).markers())
     .svg()?)
 }
