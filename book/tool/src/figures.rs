@@ -10,12 +10,14 @@ use viz::{
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 5] = [
+const FIGURES: [(&str, Draw); 7] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
     ("ch01_memory", ch01_memory),
     ("ch01_learning_rates", ch01_learning_rates),
+    ("ch02_types", ch02_types),
+    ("ch02_band", ch02_band),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.
@@ -219,5 +221,77 @@ fn ch01_learning_rates(sources: &Sources) -> Result<String> {
     )
     .series(Series::new("nano", points).markers())
     .height(200.0)
+    .svg()?)
+}
+
+/// Where each number of a step is rounded to 16 bits, and where it is not.
+fn ch02_types(_: &Sources) -> Result<String> {
+    let mut figure = Diagram::new("ch02-types", "What is in 16 bits and what is not")
+        .hide_title()
+        .describe(
+            "In 16 bits: the values, from which forward computes activations, and \
+             their gradients. In fp32: the main gradients, to which backward adds, the \
+             moments and the master weights that the optimizer moves. The masters, \
+             rounded, are the values of the next step.",
+        );
+    figure.group(Group::new(0.3, 1.2, 23.4, 5.2, "16 bits"));
+    figure.group(Group::new(0.3, 8.6, 23.4, 5.2, "fp32"));
+    let node = |x: f64, y: f64, name: &str, line: &str| {
+        Node::new(x, y, 6.4, 2.6, name).line(line)
+    };
+    let values = figure.node(node(1.2, 2.9, "values", "2 bytes").colour(Colour::Blue));
+    let activations =
+        figure.node(node(8.8, 2.9, "activations", "2 bytes").colour(Colour::Orange));
+    let grads = figure
+        .node(node(16.4, 2.9, "their gradients", "2 bytes").colour(Colour::Orange));
+    let masters =
+        figure.node(node(1.2, 10.3, "masters", "4 bytes").colour(Colour::Blue));
+    let moments =
+        figure.node(node(8.8, 10.3, "moments", "4 + 4 bytes").colour(Colour::Blue));
+    let main =
+        figure.node(node(16.4, 10.3, "main gradients", "4 bytes").colour(Colour::Blue));
+    for (from, to) in [
+        (values.right(), activations.left()),
+        (activations.right(), grads.left()),
+        (grads.bottom(), main.top()),
+        (main.left(), moments.right()),
+        (moments.left(), masters.right()),
+        (masters.top(), values.bottom()),
+    ] {
+        figure.arrow(from.to(to));
+    }
+    figure.note(Note::new(4.0, 7.6, "round").end());
+    figure.note(Note::new(19.2, 7.6, "add up").end());
+    Ok(figure.svg()?)
+}
+
+/// How far 16 bits lead away from fp32, beside how far another seed does.
+fn ch02_band(sources: &Sources) -> Result<String> {
+    let (mut band, mut bf16, mut fp16) = (vec![], vec![], vec![]);
+    for step in (20..=200).step_by(20) {
+        let metric = format!("loss_{step:03}");
+        let x = f64::from(step);
+        let seeds = series(sources, "ch02_seeds", &metric)?;
+        let losses = || seeds.iter().map(|(_, loss)| *loss);
+        let most = losses().fold(f64::NEG_INFINITY, f64::max);
+        let least = losses().fold(f64::INFINITY, f64::min);
+        band.push((x, most - least));
+        let precisions = series(sources, "ch02_precisions", &metric)?;
+        let [(_, fp32), (_, bf), (_, fp)] = precisions[..] else {
+            return Err(anyhow!("ch02_precisions is not three precisions"));
+        };
+        // Zero has no place on a logarithmic axis.
+        bf16.push((x, (bf - fp32).abs().max(1e-6)));
+        fp16.push((x, (fp - fp32).abs().max(1e-6)));
+    }
+    Ok(LineChart::new(
+        "ch02-band",
+        "How far losses lie apart",
+        Axis::linear("step"),
+        Axis::log("difference of the loss, nats per token"),
+    )
+    .series(Series::new("five seeds, fp32", band).colour(Colour::Neutral).markers())
+    .series(Series::new("bf16, from fp32", bf16).markers())
+    .series(Series::new("fp16, from fp32", fp16).markers())
     .svg()?)
 }

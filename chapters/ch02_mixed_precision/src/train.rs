@@ -1,0 +1,120 @@
+//! The training loop.
+use crate::config::Config;
+use crate::loss_scale::LossScale;
+use crate::model::Transformer;
+use crate::optimizer::{AdamW, Hyper};
+use anyhow::{Context, Result, ensure};
+use candle_core::DType;
+use corpus::Split;
+use params::Params;
+use runlog::{Interrupt, RunLog, Step};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// What to know about a step that cannot be made.
+const DIVERGED: &str = "no parameter was changed by this step. A lower --lr or a \
+                        longer --warmup usually helps";
+
+/// Trains for `config.steps` steps, or until the user interrupts; adds what each
+/// reported to `steps`.
+///
+/// With a loss scale, a step whose gradients overflow is skipped: it changes nothing
+/// but the scale, and the run goes on.
+///
+/// # Errors
+/// A loss that is not finite, or without a loss scale a gradient: nothing was changed
+/// by that step.
+pub fn train(
+    config: &Config,
+    max_lr: f64,
+    data: &Split,
+    model: &Transformer,
+    params: &Params,
+    optimizer: &mut AdamW,
+    mut loss_scale: Option<LossScale>,
+    log: &mut RunLog,
+    interrupt: &Interrupt,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    for step in 1..=config.steps {
+        if interrupt.requested() {
+            break;
+        }
+        let start = Instant::now();
+        let first = (step - 1) * config.global_batch as u64;
+        let mut batches = vec![];
+        for row in (0..config.global_batch).step_by(config.micro_batch) {
+            batches.push(data.batch(first + row as u64, config.micro_batch)?);
+        }
+        // Each token counts the same, in whatever micro-batch it is: the loss is a mean
+        // over the tokens of the step, not a mean of means.
+        let tokens: usize = batches.iter().map(|batch| batch.target_count()).sum();
+        params.begin_step()?;
+        let loss_scaled_by = loss_scale.as_ref().map_or(1.0, LossScale::scale);
+        let mut overflow = None;
+        let mut loss = 0.0;
+        for (i, batch) in batches.iter().enumerate() {
+            let scale = loss_scaled_by / tokens.max(1) as f64;
+            // Forward, recorded on a tape; then backward along it, which adds each
+            // weight's gradient to what the earlier micro-batches left in `params`.
+            // The first of a step overwrites what was there: `begin_step` said so.
+            let (micro_loss, tape) = ops::record(|| model.loss(batch, scale))?;
+            tape.backward(&micro_loss)?;
+            let scaled = micro_loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            loss += scaled / loss_scaled_by;
+            ensure!(
+                loss.is_finite(),
+                "step {step}, micro-batch {i}: the loss is {loss}; {DIVERGED}"
+            );
+            // Where it came in can only be seen now: sums keep it.
+            if loss_scale.is_some() && overflow.is_none() {
+                let finite = optimizer.grad_norm(params)?.is_finite();
+                overflow = (!finite).then_some(i);
+            }
+        }
+        let grad_norm = optimizer.grad_norm(params)? / loss_scaled_by;
+        let lr = config.lr_at(step, max_lr);
+        let mut extra = BTreeMap::new();
+        if loss_scale.is_some() {
+            extra.insert("loss_scale".into(), loss_scaled_by.into());
+        }
+        if let (Some(loss_scale), Some(i)) = (&mut loss_scale, overflow) {
+            let place = format!("step {step}, micro-batch {i}");
+            loss_scale.overflowed().with_context(|| place.clone())?;
+            log.say(&format!(
+                "{place}: a gradient overflows fp16; step skipped, loss scale now {}",
+                loss_scale.scale()
+            ));
+            extra.insert("skipped".into(), true.into());
+        } else {
+            ensure!(
+                grad_norm.is_finite(),
+                "step {step}: the gradient's norm is {grad_norm}; {DIVERGED}"
+            );
+            let hyper = Hyper {
+                lr,
+                weight_decay: config.weight_decay,
+                max_grad_norm: config.max_grad_norm,
+                loss_scale: loss_scaled_by,
+            };
+            optimizer.step(params, grad_norm, &hyper)?;
+            loss_scale.iter_mut().for_each(LossScale::made);
+        }
+
+        let report = Step {
+            step,
+            loss,
+            grad_norm,
+            lr,
+            tokens: tokens as u64,
+            seconds: start.elapsed().as_secs_f64(),
+            // Of rank 0, the only one.
+            bytes_peak: memory::account(0).total.peak,
+            extra,
+        };
+        // Made, whether or not it can be written down.
+        steps.push(report.clone());
+        log.step(&report)?;
+    }
+    Ok(())
+}
