@@ -1,5 +1,5 @@
 //! One run at several loss scales, bit for bit; skipped steps; the chapter's optimizer.
-use crate::answer::ex4_skipped_step::*;
+use crate::answer::ex4_scaled_step::*;
 use candle_core::DType;
 use ch02_mixed_precision::optimizer::{AdamW, Hyper};
 use params::{Init, ParamBuilder, Shard};
