@@ -71,7 +71,14 @@ pub fn differing(old: &str, new: &str) -> (Vec<Range<usize>>, Vec<Range<usize>>)
             mark(&mut marked_new, new, &b, op.new_range());
         }
     }
-    (marked_old, marked_new)
+    (without_indentation(marked_old, old), without_indentation(marked_new, new))
+}
+
+/// How far a line is indented is seen without a mark.
+fn without_indentation(marked: Vec<Range<usize>>, line: &str) -> Vec<Range<usize>> {
+    let indentation = line.len() - line.trim_start().len();
+    let cut = |range: Range<usize>| range.start.max(indentation)..range.end;
+    marked.into_iter().map(cut).filter(|range| !range.is_empty()).collect()
 }
 
 /// Adds some words of a line; with nothing but space between, marks become one.
@@ -144,6 +151,14 @@ mod tests {
     fn marks_with_only_space_between_are_one() {
         let (old, new) = marked("a b c = 1", "d e c = 1");
         assert_eq!((old, new), (vec!["a b".into()], vec!["d e".into()]));
+    }
+
+    #[test]
+    fn indentation_is_not_marked() {
+        let (old, new) = marked("    },\n", "        },\n");
+        assert!(old.is_empty() && new.is_empty(), "{old:?} {new:?}");
+        let (_, new) = marked("x = 1\n", "    y = 1\n");
+        assert_eq!(new, ["y"]);
     }
 
     #[test]
