@@ -177,6 +177,7 @@ fn what_a_contents_page_says_must_be_there() {
     add("ch01_base", "#[path = \"../../ch02_wider/src/wide.rs\"]\npub mod wide;\n");
     add("ch02_wider", "#[cfg(test)]\nmod lost;\npub(crate) mod inline {}\n");
     add("ch03_ranks", "#[path = \"engine/queue.rs\"]\nmod queue;\n");
+    add("ch03_ranks", "#[path = \"../../../shared/tools/src/lib.rs\"]\nmod tools;\n");
     write(root, &lib("ch04_broken"), "//! Broken.\n\nfn {\n");
     write(root, "chapters/ch04_broken/Cargo.toml", "");
     write(root, &lib("ch05_silent"), "// Says nothing.\n");
@@ -188,13 +189,14 @@ fn what_a_contents_page_says_must_be_there() {
          later",
         "ch02_wider/src/lib.rs:10: there is no lost.rs here",
         "ch03_ranks/src/lib.rs:10: #[path = \"engine/queue.rs\"]: expected",
+        "ch03_ranks/src/lib.rs:12: #[path = \"../../../shared/tools/src/lib.rs\"]: exp",
         "ch04_broken/src/lib.rs:3: this is not Rust",
         "ch05_silent/src/lib.rs:1: no `//!` that says",
         "ch06_empty/src/lib.rs:1: cannot be read",
     ] {
         assert!(said.contains(expected), "{expected}\n{said}");
     }
-    assert!(said.starts_with("the book has 6 problems"), "{said}");
+    assert!(said.starts_with("the book has 7 problems"), "{said}");
 }
 
 #[test]
@@ -502,7 +504,7 @@ fn directives_and_formulas_in_code_are_code() {
     for (fence, end) in [
         ("```sh", "```"),
         ("~~~~ sh title", "~~~~~~"),
-        ("1. - ```sh $x$", "     ```"),
+        ("1. - ```sh $5", "     ```"),
         ("> ```sh", "> ```"),
         ("- Of a list:\n\n   ```sh", "   ```"),
     ] {
@@ -737,6 +739,7 @@ fn the_house_is_drawn_from_the_chapters() {
     );
     assert!(html.contains("<li>a drill turns</li>"), "{html}");
     assert!(!html.contains("ch02_wider</code></h3>"), "it has no tests: {html}");
+    assert_eq!(html.matches("<tr><td><code>model.rs</code>").count(), 1, "{html}");
 }
 
 #[test]
