@@ -134,8 +134,8 @@ impl Roundings {
     }
 }
 
-/// The gradients of the first step of the default run, computed in fp32, then rounded to
-/// fp16 without and with a loss scale: the share of those that become zero, subnormal
+/// The gradients of the first step of the default run, computed in fp32, then rounded
+/// to fp16 without and with a loss scale: the share of those that become zero, subnormal
 /// (with fewer digits than others) or infinite, and the length of the error beside that
 /// of the whole.
 ///
@@ -169,8 +169,8 @@ fn first_step(activations: &Roundings, weights: &Roundings) -> Result<()> {
     let model = &inputs.model;
     let _threads = ops::threads::own(ops::threads::available());
 
-    // The model of chapter 1 with a probe on its residual stream. Parameters of the same
-    // seed and name begin with the same values.
+    // The model of chapter 1 with a probe on its residual stream. Parameters of the
+    // same seed and name begin with the same values.
     let mut builder = ParamBuilder::new(config.seed, DType::F32);
     let normal = Init::Normal(model.initializer_range);
     let table = [model.vocab_size, model.hidden_size];
