@@ -135,9 +135,9 @@ impl Roundings {
 }
 
 /// The gradients of the first step of the default run, computed in fp32, then rounded
-/// to fp16 without and with a loss scale: the share of those that become zero, subnormal
-/// (with fewer digits than others) or infinite, and the length of the error beside that
-/// of the whole.
+/// to fp16 without and with a loss scale: the share of those that become zero,
+/// subnormal (with fewer digits than others) or infinite, and the length of the error
+/// beside that of the whole.
 ///
 /// What a run in fp16 rounds are the gradients of activations; counted are those of the
 /// residual stream, before the first layer and after each. The loss is a mean over the
