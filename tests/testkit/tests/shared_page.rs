@@ -52,7 +52,7 @@ fn table(page: &str) -> Uses {
 #[test]
 fn the_table_of_shared_crates_is_what_the_manifests_say() {
     let folder = root().join("book/src/shared");
-    let page = fs::read_to_string(folder.join("README.md")).unwrap();
+    let page = fs::read_to_string(folder.join("index.md")).unwrap();
     assert_eq!(table(&page), manifests(), "book/src/shared/index.md");
     for name in table(&page).keys() {
         let file = folder.join(format!("{name}.md"));
