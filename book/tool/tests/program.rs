@@ -1,4 +1,7 @@
 //! The program as its users meet it: mdBook's preprocessor, the server, wrong flags.
+mod common;
+
+use common::workspace;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,26 +9,6 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// A copy of the workspace of three chapters.
-fn workspace() -> TempDir {
-    let folder = TempDir::new().unwrap();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/house");
-    copy(&fixture, folder.path());
-    folder
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &target),
-            false => fs::write(&target, fs::read(&path).unwrap()).unwrap(),
-        }
-    }
-}
 
 fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_book-tool"));
