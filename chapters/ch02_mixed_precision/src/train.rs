@@ -3,7 +3,7 @@ use crate::config::Config;
 use crate::loss_scale::LossScale;
 use crate::model::Transformer;
 use crate::optimizer::{AdamW, Hyper};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use corpus::Split;
 use params::Params;
@@ -51,8 +51,7 @@ pub fn train(
         let tokens: usize = batches.iter().map(|batch| batch.target_count()).sum();
         params.begin_step()?;
         let loss_scaled_by = loss_scale.as_ref().map_or(1.0, LossScale::scale);
-        let mut overflow = None;
-        let mut loss = 0.0;
+        let (mut loss, mut grad_norm, mut overflow) = (0.0, 0.0, None);
         for (i, batch) in batches.iter().enumerate() {
             let scale = loss_scaled_by / tokens.max(1) as f64;
             // Forward, recorded on a tape; then backward along it, which adds each
@@ -66,20 +65,21 @@ pub fn train(
                 loss.is_finite(),
                 "step {step}, micro-batch {i}: the loss is {loss}; {DIVERGED}"
             );
-            // Where it came in can only be seen now: sums keep it.
-            if loss_scale.is_some() && overflow.is_none() {
-                let finite = optimizer.grad_norm(params)?.is_finite();
-                overflow = (!finite).then_some(i);
+            grad_norm = optimizer.grad_norm(params)? / loss_scaled_by;
+            // Where an overflow came in can only be seen now: sums keep it.
+            if !grad_norm.is_finite() {
+                overflow.get_or_insert(format!("step {step}, micro-batch {i}"));
             }
         }
-        let grad_norm = optimizer.grad_norm(params)? / loss_scaled_by;
         let lr = config.lr_at(step, max_lr);
         let mut extra = BTreeMap::new();
         if loss_scale.is_some() {
             extra.insert("loss_scale".into(), loss_scaled_by.into());
         }
-        if let (Some(loss_scale), Some(i)) = (&mut loss_scale, overflow) {
-            let place = format!("step {step}, micro-batch {i}");
+        if let Some(place) = overflow {
+            let Some(loss_scale) = &mut loss_scale else {
+                bail!("{place}: the gradient's norm is {grad_norm}; {DIVERGED}")
+            };
             loss_scale.overflowed().with_context(|| place.clone())?;
             log.say(&format!(
                 "{place}: a gradient overflows fp16; step skipped, loss scale now {}",
@@ -87,10 +87,6 @@ pub fn train(
             ));
             extra.insert("skipped".into(), true.into());
         } else {
-            ensure!(
-                grad_norm.is_finite(),
-                "step {step}: the gradient's norm is {grad_norm}; {DIVERGED}"
-            );
             let hyper = Hyper {
                 lr,
                 weight_decay: config.weight_decay,
@@ -98,7 +94,9 @@ pub fn train(
                 loss_scale: loss_scaled_by,
             };
             optimizer.step(params, grad_norm, &hyper)?;
-            loss_scale.iter_mut().for_each(LossScale::made);
+            if let Some(loss_scale) = &mut loss_scale {
+                loss_scale.made();
+            }
         }
 
         let report = Step {

@@ -6,7 +6,7 @@
 use crate::flops::of_attention;
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
 use crate::kernel::{max_of, read, simd, sum_over, tensor, uninit};
-use crate::tape::note;
+use crate::tape::{note, save};
 use crate::threads::{self, Disjoint};
 use candle_core::{Result, Tensor, bail};
 use memory::Family;
@@ -101,8 +101,9 @@ pub fn attention(
         let shape = (batch, seq, heads * dim);
         (tensor(out, shape)?, tensor(log_sums, batch * heads * seq)?)
     });
-    let (saved, result) = (qkv.clone(), out.clone());
+    let (saved, result) = (save(qkv), out.clone());
     note("attention", &out, &[qkv], move |dy| {
+        let saved = saved.get()?;
         let dx = with_float!(saved.dtype(), T => {
             read!(xs: [T] = saved);
             read!(outs: [T] = result);

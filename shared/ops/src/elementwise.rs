@@ -1,6 +1,6 @@
 //! Sums, and the gated activation.
 use crate::kernel::{GRAIN, fill_rows, read, simd, tensor, uninit, with_width};
-use crate::tape::note;
+use crate::tape::{note, save};
 use candle_core::{Result, Tensor, bail};
 use params::{Element, Real, with_float};
 
@@ -62,8 +62,10 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
         });
         tensor(out, with_width(x, width / 2)?)
     })?;
-    let saved = x.clone();
-    note("swiglu", &out, &[x], move |dy| Ok(vec![swiglu_backward(&saved, &dy)?]));
+    let saved = save(x);
+    note("swiglu", &out, &[x], move |dy| {
+        Ok(vec![swiglu_backward(&saved.get()?, &dy)?])
+    });
     Ok(out)
 }
 

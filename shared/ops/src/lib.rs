@@ -32,6 +32,7 @@ mod head;
 mod kernel;
 mod linear;
 mod norm;
+mod observe;
 mod rope;
 mod tape;
 pub mod threads;
@@ -44,5 +45,8 @@ pub use flops::{attention_flops, flops};
 pub use head::{IGNORE, embedding, head_loss};
 pub use linear::linear;
 pub use norm::{qk_norm, rms_norm};
+pub use observe::{Pass, observe};
 pub use rope::{Rope, rope};
-pub use tape::{Gradients, Tape, note, record, recording};
+pub use tape::{
+    Gradients, Saved, Tape, forget, note, record, recording, save, unrecorded,
+};

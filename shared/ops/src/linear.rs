@@ -1,7 +1,7 @@
 //! Matrices.
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
 use crate::kernel::{read, simd, tensor, uninit, with_width};
-use crate::tape::note;
+use crate::tape::{note, save};
 use crate::threads::{self, Disjoint};
 use candle_core::{D, Result, Tensor, bail};
 use params::{Element, Param, Real, accumulate, values, with_float};
@@ -37,10 +37,10 @@ pub fn linear(x: &Tensor, weights: &[Param], biases: &[Param]) -> Result<Tensor>
         gemm(MatMut::new(&mut out, rows, outputs), store, a, b.t(), On::AllThreads);
         tensor(out, with_width(x, outputs)?)
     })?;
-    let (saved, weights, biases) = (x.clone(), weights.to_vec(), biases.to_vec());
+    let (saved, weights, biases) = (save(x), weights.to_vec(), biases.to_vec());
     note("linear", &out, &[x], move |dy| {
         let dx = input_gradient(&dy, &weights)?;
-        weight_gradient(&saved, &dy, &weights)?;
+        weight_gradient(&saved.get()?, &dy, &weights)?;
         if !biases.is_empty() {
             bias_gradient(&dy, &biases)?;
         }

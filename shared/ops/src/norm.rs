@@ -1,6 +1,6 @@
 //! Root-mean-square normalization (Zhang and Sennrich 2019).
 use crate::kernel::{GRAIN, read, simd, sum_over, tensor, uninit};
-use crate::tape::note;
+use crate::tape::{note, save};
 use crate::threads::{self, Disjoint};
 use candle_core::{D, Result, Tensor, bail};
 use params::{Element, Param, Real, accumulate, with_float};
@@ -84,8 +84,10 @@ fn norm(op: &'static str, x: &Tensor, groups: Vec<Group>, eps: f64) -> Result<Te
         }
         tensor(out, x.shape())
     })?;
-    let saved = x.clone();
-    note(op, &out, &[x], move |dy| Ok(vec![backward(&saved, &dy, &groups, dim, eps)?]));
+    let saved = save(x);
+    note(op, &out, &[x], move |dy| {
+        Ok(vec![backward(&saved.get()?, &dy, &groups, dim, eps)?])
+    });
     Ok(out)
 }
 

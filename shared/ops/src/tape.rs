@@ -13,10 +13,12 @@
 //! cannot be missed, though: [`Tape::backward`] refuses a tape on which some result
 //! received no gradient, or some gradient found nothing that it belongs to.
 use crate::elementwise::sum;
+use crate::observe::{Pass, passed};
 use candle_core::{Result, Tensor, TensorId, bail};
 use memory::Family;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// From the gradient of an operation's output to those of its inputs, in their order.
 type Backward = Box<dyn FnOnce(Tensor) -> Result<Vec<Tensor>>>;
@@ -36,9 +38,46 @@ struct Note {
 #[derive(Default)]
 pub struct Tape(Vec<Note>);
 
+/// Computes a tensor again.
+type Recall = Rc<dyn Fn() -> Result<Tensor>>;
+
+/// A recording that is on.
+#[derive(Default)]
+struct Recording {
+    tape: Tape,
+    /// Of the tensors that are not to be kept, how to have them again.
+    forgotten: HashMap<TensorId, Recall>,
+}
+
 thread_local! {
-    /// The recordings that are on in this thread, the innermost last.
-    static RECORDINGS: RefCell<Vec<Tape>> = const { RefCell::new(vec![]) };
+    /// The recordings that are on in this thread, the innermost last; `None` where
+    /// [`unrecorded`] interrupts them.
+    static RECORDINGS: RefCell<Vec<Option<Recording>>> =
+        const { RefCell::new(vec![]) };
+}
+
+/// Runs `f` inside of `recording`, or of none, which ends even if `f` panics.
+fn within<T>(
+    recording: Option<Recording>,
+    f: impl FnOnce() -> Result<T>,
+) -> Result<(T, Option<Recording>)> {
+    struct Innermost;
+    impl Innermost {
+        fn take(&self) -> Option<Recording> {
+            RECORDINGS.with_borrow_mut(|recordings| recordings.pop()).flatten()
+        }
+    }
+    impl Drop for Innermost {
+        fn drop(&mut self) {
+            drop(self.take());
+        }
+    }
+    RECORDINGS.with_borrow_mut(|recordings| recordings.push(recording));
+    let innermost = Innermost;
+    let result = f()?;
+    let recording = innermost.take();
+    std::mem::forget(innermost);
+    Ok((result, recording))
 }
 
 /// Runs `forward` and records its operations on a tape of its own.
@@ -49,30 +88,27 @@ thread_local! {
 /// # Errors
 /// Those of `forward`.
 pub fn record<T>(forward: impl FnOnce() -> Result<T>) -> Result<(T, Tape)> {
-    /// Takes the tape off even if `forward` panics.
-    struct Recording;
-    impl Recording {
-        fn take(&self) -> Tape {
-            RECORDINGS.with_borrow_mut(|tapes| tapes.pop()).unwrap_or_default()
-        }
-    }
-    impl Drop for Recording {
-        fn drop(&mut self) {
-            drop(self.take());
-        }
-    }
     let _tag = memory::tag(Family::Activations);
-    RECORDINGS.with_borrow_mut(|tapes| tapes.push(Tape::default()));
-    let recording = Recording;
-    let result = forward()?;
-    let tape = recording.take();
-    std::mem::forget(recording);
-    Ok((result, tape))
+    let (result, recording) = within(Some(Recording::default()), forward)?;
+    Ok((result, recording.unwrap_or_default().tape))
+}
+
+/// Runs `forward` without recording its operations: nothing of it is kept.
+///
+/// # Errors
+/// Those of `forward`.
+pub fn unrecorded<T>(forward: impl FnOnce() -> Result<T>) -> Result<T> {
+    Ok(within(None, forward)?.0)
 }
 
 /// Whether a recording is on in this thread.
 pub fn recording() -> bool {
-    RECORDINGS.with_borrow(|tapes| !tapes.is_empty())
+    innermost(|_| ()).is_some()
+}
+
+/// Lets `f` see the innermost recording, if one is on.
+fn innermost<T>(f: impl FnOnce(&mut Recording) -> T) -> Option<T> {
+    RECORDINGS.with_borrow_mut(|recordings| recordings.last_mut()?.as_mut().map(f))
 }
 
 /// Notes that `output` was computed from `inputs`, and how its gradient goes on to
@@ -83,16 +119,54 @@ pub fn note(
     inputs: &[&Tensor],
     backward: impl FnOnce(Tensor) -> Result<Vec<Tensor>> + 'static,
 ) {
-    RECORDINGS.with_borrow_mut(|tapes| {
-        if let Some(Tape(notes)) = tapes.last_mut() {
-            notes.push(Note {
-                op,
-                output: output.id(),
-                inputs: inputs.iter().map(|input| input.id()).collect(),
-                backward: Box::new(backward),
-            })
+    innermost(|recording| {
+        recording.tape.0.push(Note {
+            op,
+            output: output.id(),
+            inputs: inputs.iter().map(|input| input.id()).collect(),
+            backward: Box::new(backward),
+        })
+    });
+    passed(op, Pass::Forward);
+}
+
+/// What an operation keeps of a tensor for its backward: the tensor, or, if it was
+/// [forgotten](forget), how to compute it again.
+pub struct Saved(Kept);
+
+enum Kept {
+    Tensor(Tensor),
+    Recall(Recall),
+}
+
+impl Saved {
+    /// The tensor.
+    ///
+    /// # Errors
+    /// It cannot be computed again.
+    pub fn get(&self) -> Result<Tensor> {
+        match &self.0 {
+            Kept::Tensor(tensor) => Ok(tensor.clone()),
+            Kept::Recall(recall) => recall(),
         }
+    }
+}
+
+/// Keeps `x` for a backward. Operations keep their inputs by it.
+pub fn save(x: &Tensor) -> Saved {
+    let recall = innermost(|recording| recording.forgotten.get(&x.id()).cloned());
+    Saved(match recall.flatten() {
+        Some(recall) => Kept::Recall(recall),
+        None => Kept::Tensor(x.clone()),
     })
+}
+
+/// From here on, operations of this recording that [`save`] `x` keep `recall` in its
+/// place, so that `x` is freed as soon as forward has no more use for it.
+///
+/// Each of their backwards calls it; that it computes only once is its own concern.
+pub fn forget(x: &Tensor, recall: impl Fn() -> Result<Tensor> + 'static) {
+    innermost(|recording| recording.forgotten.insert(x.id(), Rc::new(recall)));
 }
 
 impl Tape {
@@ -129,6 +203,7 @@ impl Tape {
                 )
             };
             let found = (note.backward)(grad)?;
+            passed(note.op, Pass::Backward);
             for (input, grad) in note.inputs.into_iter().zip(found) {
                 let total = match grads.remove(&input) {
                     Some(other) => sum(&other, &grad)?,
@@ -153,6 +228,17 @@ impl Gradients {
         match self.0.remove(&input.id()) {
             Some(grad) => Ok(grad),
             None => bail!("no gradient of a {:?}: it was not used", input.shape()),
+        }
+    }
+    /// The gradient of the one tensor that the recording started from.
+    ///
+    /// # Errors
+    /// There is not exactly one.
+    pub fn only(self) -> Result<Tensor> {
+        let n = self.0.len();
+        match self.0.into_values().next() {
+            Some(grad) if n == 1 => Ok(grad),
+            _ => bail!("the gradient of one tensor was expected, and there are {n}"),
         }
     }
     /// # Errors

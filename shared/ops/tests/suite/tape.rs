@@ -4,7 +4,9 @@ use crate::common::{close, flat, normal, parameters, refusal, same, upstream};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use ops::{note, record, recording};
 use params::{Init, Param};
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 fn x() -> Tensor {
     normal("x", 0, &[3, 4])
@@ -205,4 +207,148 @@ fn a_side_branch_that_is_not_recorded_is_noticed() {
     gradients.take(&x).unwrap();
     let text = gradients.finish().unwrap_err().to_string();
     assert!(text.contains("was left over"), "{text}");
+}
+
+#[test]
+fn what_runs_unrecorded_leaves_no_note_and_is_freed() {
+    memory::set_rank(21);
+    let live = || memory::account(21)[memory::Family::Activations].live;
+    let (x, w) = (normal("x", 0, &[64, 64]), weight_of(64));
+    let ((y, between), tape) = record(|| {
+        let y = ops::unrecorded(|| {
+            assert!(!recording());
+            // Within, recordings can be on again.
+            record(|| ops::swiglu(&x)).map(|_| assert!(!recording()))?;
+            ops::rms_norm(&ops::rms_norm(&x, &w, 0.1)?, &w, 0.1)
+        })?;
+        assert!(recording());
+        Ok((y, live()))
+    })
+    .unwrap();
+    // The result, and not what lay between.
+    assert!((64 * 64 * 8..64 * 64 * 8 + 4096).contains(&between), "{between}");
+    assert!(is_empty(&y, tape));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        ops::unrecorded(|| -> Result<()> { panic!("in the middle") })
+    }));
+    assert!(panicked.is_err() && !recording());
+    let failed = record(|| {
+        let failed = ops::unrecorded(|| -> Result<()> { bail!("as asked") });
+        assert!(recording() && failed.is_err());
+        Ok(())
+    });
+    assert!(failed.is_ok());
+}
+
+fn weight_of(n: usize) -> Param {
+    parameters(&[("norm", &[n])], Init::Ones, DType::F64).remove(0)
+}
+
+/// Two consumers of a forgotten tensor: the tensor is freed, each backward asks for it,
+/// and the gradients are those of keeping it.
+#[test]
+fn a_forgotten_tensor_is_freed_and_recalled() {
+    memory::set_rank(22);
+    let live = || memory::account(22)[memory::Family::Activations].live;
+    let calls = Rc::new(Cell::new(0));
+    let x = normal("x", 0, &[64, 64]);
+    let run = |forget: bool| {
+        let (w, before) = (weight_of(64), live());
+        let calls = calls.clone();
+        let (y, tape) = record(|| {
+            let twice = ops::add(&x, &x)?;
+            if forget {
+                let x = x.clone();
+                ops::forget(&twice, move || {
+                    calls.set(calls.get() + 1);
+                    ops::unrecorded(|| ops::add(&x, &x))
+                });
+            }
+            let y = ops::rms_norm(&twice, &w, 0.1)?;
+            ops::add(&y, &ops::rms_norm(&twice, &w, 0.2)?)
+        })
+        .unwrap();
+        let saved = live() - before;
+        let mut grads = tape.backward_from(&y, upstream(&y)).unwrap();
+        (saved, grads.take(&x).unwrap(), w.grad_tensor().unwrap())
+    };
+    let (kept, dx, dw) = run(false);
+    assert_eq!(calls.get(), 0);
+    let (forgotten, dx_again, dw_again) = run(true);
+    assert_eq!(calls.get(), 2);
+    same("dx", &dx_again, &dx);
+    same("dw", &dw_again, &dw);
+    let freed = kept - forgotten;
+    assert!(freed.abs_diff(64 * 64 * 8) < 4096, "{freed}");
+}
+
+/// What is forgotten in one recording is nothing to another, nor to what came before.
+#[test]
+fn forgetting_is_for_what_follows_in_the_same_recording() {
+    let (x, w) = (x(), weight_of_four());
+    let (y, tape) = record(|| {
+        let first = ops::rms_norm(&x, &w, 0.1)?;
+        ops::forget(&x, || bail!("recalled"));
+        let (inner, tape) = record(|| ops::swiglu(&x))?;
+        tape.backward_from(&inner, upstream(&inner))?.only()?;
+        Ok(first)
+    })
+    .unwrap();
+    tape.backward_from(&y, upstream(&y)).unwrap().only().unwrap();
+    let (y, tape) = record(|| {
+        ops::forget(&x, || bail!("recalled"));
+        ops::swiglu(&x)
+    })
+    .unwrap();
+    let error = refusal(tape.backward_from(&y, upstream(&y)));
+    assert!(error.contains("recalled"), "{error}");
+}
+
+#[test]
+fn the_only_gradient_is_refused_where_there_are_two_or_none() {
+    let (x, other) = (x(), x());
+    let grads = |both: bool| {
+        let forward = || ops::add(&x, if both { &other } else { &x });
+        let (y, tape) = record(forward).unwrap();
+        tape.backward_from(&y, upstream(&y)).unwrap()
+    };
+    assert!(refusal(grads(true).only()).contains("there are 2"));
+    let mut taken = grads(false);
+    taken.take(&x).unwrap();
+    assert!(refusal(taken.only()).contains("there are 0"));
+    assert_eq!(flat(&grads(false).only().unwrap()).len(), 12);
+}
+
+#[test]
+fn an_observer_sees_each_operation_pass() {
+    use ops::Pass::{Backward, Forward};
+    let seen = Rc::new(RefCell::new(vec![]));
+    let (x, w) = (x(), weight_of_four());
+    let observer = {
+        let seen = seen.clone();
+        move |op, pass| {
+            seen.borrow_mut().push((op, pass));
+            // Seen by nobody: an observer does not observe itself.
+            let other = || ops::swiglu(&normal("y", 0, &[2, 2]));
+            ops::unrecorded(other).unwrap();
+        }
+    };
+    ops::observe(observer, || {
+        ops::rms_norm(&x, &w, 0.1).unwrap();
+        let (y, tape) = record(|| ops::swiglu(&ops::add(&x, &x)?)).unwrap();
+        tape.backward_from(&y, upstream(&y)).unwrap();
+    });
+    ops::swiglu(&x).unwrap();
+    let want = [
+        ("rms_norm", Forward),
+        ("add", Forward),
+        ("swiglu", Forward),
+        ("swiglu", Backward),
+        ("add", Backward),
+    ];
+    assert_eq!(*seen.borrow(), want);
+    // Gone after a panic too.
+    let panicking = || ops::observe(|_, _| panic!("seen"), || ops::swiglu(&x));
+    assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
+    ops::swiglu(&x).unwrap();
 }

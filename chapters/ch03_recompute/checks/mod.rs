@@ -1,0 +1,1 @@
+//! What an answer must hold to, the same for the reader's and for ours.

@@ -1,0 +1,1 @@
+//! An answer to each exercise of chapter 3, and why it is one.
