@@ -33,7 +33,7 @@ impl Recompute {
         };
         let keep = |module| match selective && modules.contains(&module) {
             true => Keep::Input,
-            false => Keep::Tape,
+            false => Keep::All,
         };
         let n = config.recompute_layers.unwrap_or(1);
         ensure!(
@@ -43,14 +43,14 @@ impl Recompute {
         );
         let full = config.recompute == Granularity::Full;
         let segments = match config.recompute_method.unwrap_or(Method::Uniform) {
-            _ if !full => vec![(1, Keep::Tape); layers],
+            _ if !full => vec![(1, Keep::All); layers],
             // The last segment is shorter where they do not divide.
             Method::Uniform => (0..layers)
                 .step_by(n)
                 .map(|start| (n.min(layers - start), Keep::Ends))
                 .collect(),
             Method::Block => (0..layers)
-                .map(|layer| (1, if layer < n { Keep::Ends } else { Keep::Tape }))
+                .map(|layer| (1, if layer < n { Keep::Ends } else { Keep::All }))
                 .collect(),
         };
         Ok(Recompute {

@@ -1,5 +1,5 @@
-//! The segment: a stretch of the model with a tape of its own, which can be dropped
-//! after forward and recorded again when backward comes by.
+//! The segment: a stretch of the model that leaves no tape behind, and is run again, on
+//! a tape of its own, when backward comes by.
 use candle_core::{Result, Tensor};
 use ops::{Saved, Tape};
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ use std::rc::Rc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// All that its operations save: nothing is computed again.
-    Tape,
+    All,
     /// Its input; and its output, for whoever saves that.
     Ends,
     /// Its input alone. The output is computed again as soon as the backward of an
@@ -31,17 +31,9 @@ pub fn segment(
     keep: Keep,
     body: impl Fn(&Tensor) -> Result<Tensor> + 'static,
 ) -> Result<Tensor> {
-    // Without a backward there is nothing to keep.
-    if !ops::recording() {
+    // Without a backward there is nothing to drop.
+    if keep == Keep::All || !ops::recording() {
         return body(input);
-    }
-    if keep == Keep::Tape {
-        let (output, tape) = ops::record(|| body(input))?;
-        let end = output.clone();
-        ops::note("segment", &output, &[input], move |dy| {
-            Ok(vec![tape.backward_from(&end, dy)?.only()?])
-        });
-        return Ok(output);
     }
     let output = ops::unrecorded(|| body(input))?;
     let (input_kept, body) = (ops::save(input), Box::new(body));

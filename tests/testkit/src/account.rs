@@ -119,29 +119,35 @@ impl Subject {
     }
 
     /// Elements of a token's queries, and of its keys.
-    fn widths(&self) -> (usize, usize) {
+    pub(crate) fn widths(&self) -> (usize, usize) {
         let dim = self.model.head_dim;
         (self.model.num_attention_heads * dim, self.model.num_key_value_heads * dim)
     }
 
-    /// Elements of all parameters, written out.
-    fn elements(&self) -> u64 {
+    /// Elements of a layer's parameters, written out.
+    pub(crate) fn layer_elements(&self) -> u64 {
         let model = &self.model;
         let (hidden, mlp) = (model.hidden_size, model.intermediate_size);
         let (q, kv) = self.widths();
-        let mut vectors = 2 * hidden;
-        for (present, elements) in [
+        let mut elements = (q + 2 * kv) * hidden + hidden * q + 3 * hidden * mlp;
+        elements += 2 * hidden;
+        for (present, more) in [
             (model.qk_norm, 2 * model.head_dim),
             (model.qkv_bias, q + 2 * kv),
             (model.o_bias, hidden),
             (model.mlp_bias, 2 * mlp + hidden),
         ] {
-            vectors += if present { elements } else { 0 };
+            elements += if present { more } else { 0 };
         }
-        let table = model.vocab_size * hidden;
-        let looked_up = if model.tie_word_embeddings { 0 } else { table };
-        let outside = hidden + looked_up;
-        self.multiplied() + (model.num_hidden_layers * vectors + outside) as u64
+        elements as u64
+    }
+
+    /// Elements of all parameters.
+    fn elements(&self) -> u64 {
+        let ModelConfig { vocab_size: vocab, hidden_size: hidden, .. } = self.model;
+        let tables = if self.model.tie_word_embeddings { 1 } else { 2 };
+        let layers = self.model.num_hidden_layers as u64;
+        layers * self.layer_elements() + (tables * vocab * hidden + hidden) as u64
     }
 
     /// Pairs of a query and a key whose score is computed for a sequence: whole blocks
@@ -155,7 +161,7 @@ impl Subject {
     /// two norms and their outputs; queries, keys and values (before they are
     /// normalized, if they are); attention's output and one number per head; gate and
     /// up, and their product.
-    fn saved_by_layer(&self) -> usize {
+    pub(crate) fn saved_by_layer(&self) -> usize {
         let model = &self.model;
         let (q, kv) = self.widths();
         let normalized = if model.qk_norm { q + 2 * kv } else { 0 };

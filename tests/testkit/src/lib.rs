@@ -7,6 +7,7 @@
 
 pub mod account;
 mod ranks;
+pub mod recompute;
 mod reference;
 
 pub use ranks::ranks;

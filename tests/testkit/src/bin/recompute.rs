@@ -1,0 +1,190 @@
+//! Recomputation in bytes, operations and time, counted beside its closed forms.
+use anyhow::{Result, bail};
+use ch03_recompute::config::{Config, Granularity, Method, Module, Precision};
+use clap::{Parser, Subcommand};
+use std::time::Instant;
+use testkit::account::Subject;
+use testkit::recompute::Trainer;
+
+/// What recomputation saves, and what it costs.
+#[derive(Parser)]
+struct Args {
+    /// Threads that compute; 0 for one per core
+    #[arg(long, default_value_t = 0, global = true)]
+    threads: usize,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bytes kept for backward, at the peak of a step, and operations, beside what the
+    /// closed forms say
+    Bytes {
+        /// Presets, or `grouped`: a small model with every variant that changes a count
+        #[arg(long, num_args = 1.., default_values = ["nano", "tiny", "grouped"])]
+        model: Vec<String>,
+    },
+    /// What is alive after each operation of a step, one setting after the other
+    OverTime {
+        /// A preset
+        #[arg(long, default_value = "nano")]
+        model: String,
+    },
+    /// Seconds of a step, relative to recomputing nothing: medians, interleaved
+    Time {
+        /// A preset
+        #[arg(long, default_value = "tiny")]
+        model: String,
+        /// Steps of each setting
+        #[arg(long, default_value_t = 21)]
+        steps: usize,
+    },
+}
+
+/// The settings that are compared, each with its name.
+fn settings(layers: usize) -> Vec<(String, Config)> {
+    use Module::{Attention, Norm, Swiglu};
+    let selective = |modules: &[Module]| Config {
+        recompute: Granularity::Selective,
+        recompute_modules: modules.to_vec(),
+        ..Config::default()
+    };
+    let full = |method, n| Config {
+        recompute: Granularity::Full,
+        recompute_method: Some(method),
+        recompute_layers: Some(n),
+        ..Config::default()
+    };
+    let mut settings = vec![
+        ("none", Config::default()),
+        ("norm", selective(&[Norm])),
+        ("swiglu", selective(&[Swiglu])),
+        ("attention", selective(&[Attention])),
+        ("norm,swiglu", selective(&[Norm, Swiglu])),
+        ("norm,swiglu,attention", selective(&[Norm, Swiglu, Attention])),
+        ("uniform-1", full(Method::Uniform, 1)),
+    ];
+    if layers >= 2 {
+        settings.push(("uniform-2", full(Method::Uniform, 2)));
+        settings.push(("block-2", full(Method::Block, 2)));
+    }
+    settings.into_iter().map(|(name, config)| (name.to_string(), config)).collect()
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let threads = match args.threads {
+        0 => ops::threads::available(),
+        threads => threads,
+    };
+    let _threads = ops::threads::own(threads);
+    match args.command {
+        Command::Bytes { model } => model.iter().try_for_each(|name| show_bytes(name)),
+        Command::OverTime { model } => over_time(&model),
+        Command::Time { model, steps } => time(&model, steps),
+    }
+}
+
+/// The model, and 8 rows of so many tokens.
+fn subject(name: &str) -> Result<Subject> {
+    Subject::named(name, 8, if name == "grouped" { 200 } else { 128 })
+}
+
+fn show_bytes(name: &str) -> Result<()> {
+    let subject = subject(name)?;
+    for (precision, label) in [(Precision::Fp32, "fp32"), (Precision::Bf16, "bf16")] {
+        println!("== {name}, {label}, a step of {} tokens", subject.tokens());
+        println!(
+            "{:<8} {:<5} {:<22} {:>11} {:>11} {:>7} {:>12} {:>12} {:>7} {:>10} {:>10}",
+            "model",
+            "type",
+            "recomputed",
+            "saved/token",
+            "measured",
+            "ratio",
+            "peak",
+            "measured",
+            "ratio",
+            "Mflop/token",
+            "measured",
+        );
+        for (what, config) in settings(subject.model.num_hidden_layers) {
+            let config = Config { precision, ..config };
+            let predicted = subject.predict_step(&config)?;
+            let measured = subject.measure_step(&config, 0)?;
+            let tokens = subject.tokens() as f64;
+            let ratio = |a: u64, b: u64| a as f64 / b as f64;
+            println!(
+                "{name:<8} {label:<5} {what:<22} {:>11.0} {:>11.0} {:>7.4} {:>12} \
+                 {:>12} {:>7.4} {:>10.4} {:>10.4}",
+                predicted.saved as f64 / tokens,
+                measured.saved as f64 / tokens,
+                ratio(measured.saved, predicted.saved),
+                predicted.peak,
+                measured.peak,
+                ratio(measured.peak, predicted.peak),
+                predicted.flops as f64 / tokens / 1e6,
+                measured.flops as f64 / tokens / 1e6,
+            );
+        }
+        println!();
+    }
+    Ok(())
+}
+
+fn over_time(name: &str) -> Result<()> {
+    let subject = subject(name)?;
+    println!("setting                  Mflop   saved_kB   total_kB  pass");
+    for (what, config) in settings(subject.model.num_hidden_layers) {
+        for moment in subject.watch_step(&config, 0)? {
+            println!(
+                "{what:<22} {:>8.3} {:>10.1} {:>10.1}  {}",
+                moment.flops as f64 / 1e6,
+                moment.saved as f64 / 1e3,
+                moment.total as f64 / 1e3,
+                if moment.backward { "backward" } else { "forward" }
+            );
+        }
+    }
+    Ok(())
+}
+
+fn time(name: &str, steps: usize) -> Result<()> {
+    if steps == 0 {
+        bail!("--steps is 0: expected at least 1")
+    }
+    let subject = subject(name)?;
+    let mut runs = vec![];
+    for (what, config) in settings(subject.model.num_hidden_layers) {
+        let mut trainer = Trainer::new(&subject, &config, 0)?;
+        trainer.step()?;
+        let flops = subject.predict_step(&config)?.flops;
+        runs.push((what, trainer, flops, vec![]));
+    }
+    // In turns, so that whatever else the machine does hits all alike.
+    for _ in 0..steps {
+        for (_, trainer, _, seconds) in &mut runs {
+            let start = Instant::now();
+            trainer.step()?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    println!(
+        "{:<22} {:>14} {:>14}",
+        "recomputed", "seconds, of none", "flops, of none"
+    );
+    let none = runs[0].3.clone();
+    for (what, _, flops, seconds) in &runs {
+        // Of each turn, then the middle one.
+        let mut ratios: Vec<f64> =
+            seconds.iter().zip(&none).map(|(a, b)| a / b).collect();
+        ratios.sort_by(f64::total_cmp);
+        println!(
+            "{what:<22} {:>14.3} {:>14.3}",
+            ratios[ratios.len() / 2],
+            *flops as f64 / runs[0].2 as f64
+        );
+    }
+    Ok(())
+}
