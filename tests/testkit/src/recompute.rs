@@ -182,7 +182,8 @@ impl Subject {
     pub fn watch_step(&self, config: &Config, rank: usize) -> Result<Vec<Moment>> {
         let mut trainer = Trainer::new(self, config, rank)?;
         trainer.step()?;
-        let moments = Rc::new(RefCell::new(vec![]));
+        // With room for all, so that it does not grow in what it watches.
+        let moments = Rc::new(RefCell::new(Vec::with_capacity(1 << 16)));
         let (seen, start) = (moments.clone(), ops::flops());
         let (saved, total) = (trainer.saved(), trainer.base());
         let mut backward = false;
