@@ -133,9 +133,9 @@ fn segments_nest() {
     let after = held(RANK) - before;
     assert!(
         after == 0,
-        "after the forward of a segment of 2 segments, with the output dropped, {after} \
-         tensors of the size of an input are held, expected none but the input: what \
-         is inside keeps nothing before the outer one runs again"
+        "after the forward of a segment of 2 segments, with the output dropped, \
+         {after} tensors of the size of an input are held, expected none but the \
+         input: what is inside keeps nothing before the outer one runs again"
     );
 }
 
@@ -160,6 +160,7 @@ fn errors_are_handed_on() {
     let said = result.map_or_else(|error| error.to_string(), |_| "nothing".into());
     assert!(
         said.contains("not again"),
-        "the body fails with \"not again\" when it runs again, and backward says: {said}"
+        "the body fails with \"not again\" when it runs again, and backward \
+         says: {said}"
     );
 }

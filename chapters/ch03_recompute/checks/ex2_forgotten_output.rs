@@ -86,7 +86,7 @@ fn the_output_is_not_kept() {
         let after = held(RANK);
         assert!(
             after == 0,
-            "{name}: after backward, with the output and the gradients dropped, {after} \
+            "{name}: after backward, with output and gradients dropped, {after} \
              tensors of the size of the norm's output are held, expected none"
         );
     }
@@ -110,9 +110,9 @@ fn what_was_computed_again_is_freed_on_the_way() {
     // Before anything was freed of the last layer, its norm was computed again.
     assert!(
         more <= 1,
-        "4 layers: backward starts with {before} tensors of the size of a norm's output \
-         and holds up to {more} more, expected 1: a norm's output and tape are freed \
-         before those of the layer before it are made"
+        "4 layers: backward starts with {before} tensors of the size of a norm's \
+         output and holds up to {more} more, expected 1: a norm's output and tape are \
+         freed before those of the layer before it are made"
     );
 }
 

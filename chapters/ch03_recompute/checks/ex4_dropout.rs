@@ -173,9 +173,11 @@ fn each_layer_and_each_step_has_a_mask_of_its_own() {
         assert!(
             (0.45..0.55).contains(&one_of_them),
             "Keep::{keep:?}, p of 0.5: {one_of_them:.3} of the elements are kept by \
-             exactly one of two layers, expected about half: each layer has its own mask"
+             exactly one of two layers, expected about half: each layer has its own \
+             mask"
         );
-        // Of two layers in two steps, the second's first mask is not the first's second.
+        // Of two layers in two steps, the second's first mask is not the first's
+        // second.
         let after = masks(&dropout, 1, keep);
         let second: Vec<f64> = {
             let dropout = Rc::new(Dropout::new(0.5, SEED));

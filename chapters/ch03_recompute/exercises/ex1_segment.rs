@@ -11,8 +11,8 @@
 //! - in forward `body` runs once, and of what it computes only its output is left, for
 //!   as long as the caller has a use for it;
 //! - in backward `body` runs once more. The gradient of `input` and what is accumulated
-//!   in the gradients of `body`'s parameters are, to the last bit, what they are without
-//!   a segment;
+//!   in the gradients of `body`'s parameters are, to the last bit, what they are
+//!   without a segment;
 //! - outside of a recording `body` runs once, and nothing is kept;
 //! - `body` may have segments in it, and its errors are handed on.
 //!

@@ -10,8 +10,9 @@
 //!
 //! - in forward `body` runs once, without a recording. Of the segment only its input is
 //!   kept for backward, and neither its output nor what lies in between;
-//! - in backward `body` runs *once* more, no matter how many operations would have saved
-//!   its output: two, one, or none. Which of them asks first is not for you to know;
+//! - in backward `body` runs *once* more, no matter how many operations would have
+//!   saved its output: two, one, or none. Which of them asks first is not for you to
+//!   know;
 //! - the gradient of `input` and what is accumulated in the gradients of `body`'s
 //!   parameters are, to the last bit, what they are without a segment;
 //! - the input may itself be the forgotten output of another segment, and must stay

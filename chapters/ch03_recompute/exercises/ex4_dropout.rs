@@ -4,16 +4,16 @@
 //! multiplies the others by $1 / (1 - p)$, so that the mean stays. Which elements, the
 //! *mask*, is drawn anew by each layer in each step. Backward needs the mask that
 //! forward had. Instead of keeping masks, this dropout numbers them: an element is
-//! dropped or not as a hash of the seed, the mask's number and the element's place says,
-//! and so backward makes the same mask again from its number.
+//! dropped or not as a hash of the seed, the mask's number and the element's place
+//! says, and so backward makes the same mask again from its number.
 //!
 //! `forward` is a residual stream through a few layers, each a segment. With
-//! `Keep::Tape` its gradients are right to the last digit. With `Keep::Ends` the loss of
-//! the first step is the same to the last bit, no error is reported, and the gradients
-//! are wrong.
+//! `Keep::Tape` its gradients are right to the last digit. With `Keep::Ends` the loss
+//! of the first step is the same to the last bit, no error is reported, and the
+//! gradients are wrong.
 //!
-//! It is wrong in one place. Afterwards, too, each layer and each step has a mask of its
-//! own.
+//! It is wrong in one place. Afterwards, too, each layer and each step has a mask of
+//! its own.
 //!
 //! ## Hint
 //!

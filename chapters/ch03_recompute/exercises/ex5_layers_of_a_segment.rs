@@ -34,8 +34,8 @@ pub fn peak(layers: usize, n: usize, input: usize, layer: usize) -> usize {
     todo!("the segment at which most is in memory")
 }
 
-/// The length of segments, from 1 to `layers`, with the lowest peak, and the smallest of
-/// these; `layers` is 1 or more.
+/// The length of segments, from 1 to `layers`, with the lowest peak, and the smallest
+/// of these; `layers` is 1 or more.
 pub fn best(layers: usize, input: usize, layer: usize) -> usize {
     todo!("the length with the lowest peak")
 }

@@ -12,8 +12,8 @@
 //!
 //! Outside of a recording `note` drops the closure, and the input with it, so that no
 //! case of its own is needed. Nor is one for segments inside of `body`: the recording
-//! that they find in backward is the inner one. Their bodies run three times, though: in
-//! forward, when the segment around them runs again, and in their own backward.
+//! that they find in backward is the inner one. Their bodies run three times, though:
+//! in forward, when the segment around them runs again, and in their own backward.
 use candle_core::{Result, Tensor};
 
 /// `body(input)`, of which `input` is kept for backward and nothing else.

@@ -6,13 +6,13 @@
 //! itself. So there is always one second run, the same that a plain segment needs, and
 //! forgetting the output costs no computation on top.
 //!
-//! The gain is that of the output's bytes, from forward until its first user's backward;
-//! from then on it lives a little longer than it would have, until the segment's own
-//! backward is over. Megatron-LM does the same for norms and activations and calls it
-//! `CheckpointWithoutOutput` (`megatron/core/tensor_parallel/random.py`).
+//! The gain is that of the output's bytes, from forward until its first user's
+//! backward; from then on it lives a little longer than it would have, until the
+//! segment's own backward is over. Megatron-LM does the same for norms and activations
+//! and calls it `CheckpointWithoutOutput` (`megatron/core/tensor_parallel/random.py`).
 //!
-//! No cell is borrowed while `body` runs. And no cycle of `Rc` keeps anything alive: the
-//! place knows the input and the body, and neither knows the place.
+//! No cell is borrowed while `body` runs. And no cycle of `Rc` keeps anything alive:
+//! the place knows the input and the body, and neither knows the place.
 use candle_core::{Result, Tensor};
 use ops::{Saved, Tape};
 use std::cell::RefCell;
