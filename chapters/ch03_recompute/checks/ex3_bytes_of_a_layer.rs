@@ -132,12 +132,13 @@ fn with_some_outputs_computed_again() {
 #[test]
 fn with_segments_of_layers() {
     memory::set_rank(52);
-    let cuts: [&[(usize, Keep)]; 5] = [
+    let cuts: [&[(usize, Keep)]; 6] = [
         &[(1, Ends), (1, Ends), (1, Ends)],
         &[(2, Ends), (1, Ends)],
         &[(3, Ends)],
         &[(1, Ends), (1, Tape), (1, Tape)],
         &[(1, Ends), (1, Ends), (1, Tape)],
+        &[(1, Ends), (2, Tape)],
     ];
     for (name, family) in FAMILIES {
         for cut in cuts {

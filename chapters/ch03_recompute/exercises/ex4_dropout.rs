@@ -8,8 +8,8 @@
 //! says, and so backward makes the same mask again from its number.
 //!
 //! `forward` is a residual stream through a few layers, each a segment. With
-//! `Keep::Tape` its gradients are right to the last digit. With `Keep::Ends` the loss
-//! of the first step is the same to the last bit, no error is reported, and the
+//! `Keep::Tape` its gradients are right to the last digit. With `Keep::Ends` the
+//! output of the first step is the same to the last bit, no error is reported, and the
 //! gradients are wrong.
 //!
 //! It is wrong in one place. Afterwards, too, each layer and each step has a mask of
@@ -76,8 +76,9 @@ fn uniform(seed: u64, mask: u64, place: usize) -> f64 {
     (mix(mix(mix(seed) ^ mask) ^ place as u64) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// `x [.., hidden]` through layers with one matrix each, `[hidden, hidden]`, whose
-/// outputs are thinned by `dropout` and added to the stream; all in f64.
+/// `x [.., hidden]` through layers with one matrix each, `[2 hidden, hidden]`: gate and
+/// up. What comes out of the gate is thinned by `dropout` and added to the stream; all
+/// in f64.
 ///
 /// # Errors
 /// Shapes do not fit.
@@ -91,7 +92,8 @@ pub fn forward(
     for weight in layers {
         let (weight, dropout) = (weight.clone(), dropout.clone());
         x = segment(&x, keep, move |x| {
-            let y = ops::linear(x, std::slice::from_ref(&weight), &[])?;
+            let gate_up = ops::linear(x, std::slice::from_ref(&weight), &[])?;
+            let y = ops::swiglu(&gate_up)?;
             ops::add(x, &dropout.apply(&y)?)
         })?;
     }

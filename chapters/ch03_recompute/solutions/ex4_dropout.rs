@@ -3,8 +3,8 @@
 //! The body counted: each run of it drew the number of a new mask, and backward runs it
 //! again. With two layers forward drew the masks 0 and 1; backward, which comes by the
 //! second layer first, computed that one again with mask 2, and the first with mask 3.
-//! The loss was that of one network and the gradients were those of another. The next
-//! step started with mask 4 in place of 2, so that even its loss was not that of the
+//! The output was that of one network and the gradients were those of another. The next
+//! step started with mask 4 in place of 2, so that even its output was not that of the
 //! same run without recomputation.
 //!
 //! Now the number is drawn outside, once in each step, and the body only uses it.
@@ -70,8 +70,9 @@ fn uniform(seed: u64, mask: u64, place: usize) -> f64 {
     (mix(mix(mix(seed) ^ mask) ^ place as u64) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// `x [.., hidden]` through layers with one matrix each, `[hidden, hidden]`, whose
-/// outputs are thinned by `dropout` and added to the stream; all in f64.
+/// `x [.., hidden]` through layers with one matrix each, `[2 hidden, hidden]`: gate and
+/// up. What comes out of the gate is thinned by `dropout` and added to the stream; all
+/// in f64.
 ///
 /// # Errors
 /// Shapes do not fit.
@@ -87,7 +88,8 @@ pub fn forward(
         // Outside of the body, which runs again in backward.
         let mask = dropout.draw();
         x = segment(&x, keep, move |x| {
-            let y = ops::linear(x, std::slice::from_ref(&weight), &[])?;
+            let gate_up = ops::linear(x, std::slice::from_ref(&weight), &[])?;
+            let y = ops::swiglu(&gate_up)?;
             ops::add(x, &dropout.apply(&y, mask)?)
         })?;
     }
