@@ -3,7 +3,7 @@ use crate::answer::ex3_bytes_of_a_layer::*;
 use candle_core::DType;
 use ch03_recompute::model::Transformer;
 use ch03_recompute::recompute::Recompute;
-use ch03_recompute::segment::Keep::{self, Ends, Input, Tape};
+use ch03_recompute::segment::Keep::{self, All, Ends, Input};
 use corpus::Batch;
 use hub::{Family, ModelConfig};
 use params::ParamBuilder;
@@ -28,10 +28,10 @@ fn model(family: Family) -> ModelConfig {
 /// Each layer for itself, all kept.
 fn nothing() -> Recompute {
     Recompute {
-        norm: Tape,
-        attention: Tape,
-        swiglu: Tape,
-        segments: vec![(1, Tape); LAYERS],
+        norm: All,
+        attention: All,
+        swiglu: All,
+        segments: vec![(1, All); LAYERS],
     }
 }
 
@@ -119,7 +119,7 @@ fn with_some_outputs_computed_again() {
     memory::set_rank(51);
     for (name, family) in FAMILIES {
         for which in 1..8u8 {
-            let keep = |bit: u8| if which >> bit & 1 == 1 { Input } else { Tape };
+            let keep = |bit: u8| if which >> bit & 1 == 1 { Input } else { All };
             let (norm, attention, swiglu) = (keep(0), keep(1), keep(2));
             let recompute = Recompute { norm, attention, swiglu, ..nothing() };
             let why = "A module that is computed again keeps its input and nothing \
@@ -136,9 +136,9 @@ fn with_segments_of_layers() {
         &[(1, Ends), (1, Ends), (1, Ends)],
         &[(2, Ends), (1, Ends)],
         &[(3, Ends)],
-        &[(1, Ends), (1, Tape), (1, Tape)],
-        &[(1, Ends), (1, Ends), (1, Tape)],
-        &[(1, Ends), (2, Tape)],
+        &[(1, Ends), (1, All), (1, All)],
+        &[(1, Ends), (1, Ends), (1, All)],
+        &[(1, Ends), (2, All)],
     ];
     for (name, family) in FAMILIES {
         for cut in cuts {

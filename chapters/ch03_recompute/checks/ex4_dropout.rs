@@ -1,4 +1,4 @@
-//! Three layers and several steps: each way of keeping beside `Keep::Tape`, and beside
+//! Three layers and several steps: each way of keeping beside `Keep::All`, and beside
 //! finite differences.
 use crate::answer::ex4_dropout::*;
 use candle_core::{DType, Device, Tensor};
@@ -69,14 +69,14 @@ fn recomputation_changes_no_bit() {
         for n in 0..3 {
             let x = draw(&format!("x {n}"), TOKENS * HIDDEN);
             let dy = draw(&format!("dy {n}"), TOKENS * HIDDEN);
-            let want = step(&tape, Keep::Tape, &x, &dy);
+            let want = step(&tape, Keep::All, &x, &dy);
             let got = step(&other, keep, &x, &dy);
             for (at, (got, want)) in got.iter().zip(&want).enumerate() {
                 let differ = got.iter().zip(want).filter(|(a, b)| a != b).count();
                 assert!(
                     differ == 0,
                     "step {n}, Keep::{keep:?}: {differ} of {} elements of {} are not \
-                     what they are with Keep::Tape, from the same seed. Each layer's \
+                     what they are with Keep::All, from the same seed. Each layer's \
                      backward uses the mask of its forward, and a step starts with the \
                      mask that it starts with when nothing is computed again",
                     want.len(),
@@ -96,10 +96,10 @@ fn gradients_agree_with_finite_differences() {
     // A loss whose gradient at the output is `dy`, with the first masks of the seed.
     let loss = |x: &[f64]| -> f64 {
         let dropout = Rc::new(Dropout::new(P, SEED));
-        let y = forward(&tensor(x), &layers, &dropout, Keep::Tape).unwrap();
+        let y = forward(&tensor(x), &layers, &dropout, Keep::All).unwrap();
         elements(&y).iter().zip(&dy).map(|(y, dy)| y * dy).sum()
     };
-    for keep in [Keep::Tape, Keep::Ends, Keep::Input] {
+    for keep in [Keep::All, Keep::Ends, Keep::Input] {
         let dropout = Rc::new(Dropout::new(P, SEED));
         let dx = &step(&dropout, keep, &x, &dy)[1];
         for at in 0..x.len() {
@@ -122,7 +122,7 @@ fn gradients_agree_with_finite_differences() {
 
 #[test]
 fn it_is_still_computed_again() {
-    for (keep, want) in [(Keep::Tape, LAYERS), (Keep::Ends, 2 * LAYERS)] {
+    for (keep, want) in [(Keep::All, LAYERS), (Keep::Ends, 2 * LAYERS)] {
         let runs = Rc::new(Cell::new(0));
         let seen = runs.clone();
         let count = move |op, pass| {
@@ -175,7 +175,7 @@ fn equal(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn each_layer_and_each_step_has_a_mask_of_its_own() {
-    for keep in [Keep::Tape, Keep::Ends, Keep::Input] {
+    for keep in [Keep::All, Keep::Ends, Keep::Input] {
         let dropout = Rc::new(Dropout::new(0.5, SEED));
         let steps: Vec<_> = (0..4).map(|_| masks(&dropout, 1, keep)).collect();
         for (n, step) in steps.iter().enumerate() {

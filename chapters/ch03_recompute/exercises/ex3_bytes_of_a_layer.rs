@@ -7,7 +7,7 @@
 //! - `attention` saves its input (queries, keys and values), its output, and the
 //!   log-sum-exp of each token and head;
 //! - `rope` and `add` save nothing;
-//! - a segment keeps, with `Keep::Tape`, what its operations save; with `Keep::Ends`,
+//! - a segment keeps, with `Keep::All`, what its operations save; with `Keep::Ends`,
 //!   its input; with `Keep::Input`, its input as well, and whatever would save its
 //!   output does without.
 //!
@@ -17,9 +17,9 @@
 //!
 //! Walk through `block.rs`, `attention.rs` and `mlp.rs` and count what all layers
 //! together keep per token, for any model and any setting that the flags can ask for:
-//! `recompute.norm`, `attention` and `swiglu` are `Keep::Tape` or `Keep::Input`, and
+//! `recompute.norm`, `attention` and `swiglu` are `Keep::All` or `Keep::Input`, and
 //! the segments of `recompute.segments`, each with its number of layers, have
-//! `Keep::Tape` or `Keep::Ends`. What lies outside of the layers does not count: the
+//! `Keep::All` or `Keep::Ends`. What lies outside of the layers does not count: the
 //! input of the last norm, which is the output of the last layer, and what the loss
 //! keeps.
 //!

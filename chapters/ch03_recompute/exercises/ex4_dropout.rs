@@ -8,7 +8,7 @@
 //! says, and so backward makes the same mask again from its number.
 //!
 //! `forward` is a residual stream through a few layers, each a segment. With
-//! `Keep::Tape` its gradients are right to the last digit. With `Keep::Ends` the
+//! `Keep::All` its gradients are right to the last digit. With `Keep::Ends` the
 //! output of the first step is the same to the last bit, no error is reported, and the
 //! gradients are wrong.
 //!

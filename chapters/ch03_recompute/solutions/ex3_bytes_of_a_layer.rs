@@ -33,7 +33,7 @@ pub fn saved_per_token(
     let mixed = heads * model.head_dim;
     let qkv = mixed + 2 * model.num_key_value_heads * model.head_dim;
     let kept = |keep: Keep, elements: usize| match keep {
-        Keep::Tape => elements,
+        Keep::All => elements,
         _ => 0,
     };
     // What segments keep in any case, and what only a tape does.
@@ -46,7 +46,7 @@ pub fn saved_per_token(
 
     let segments = recompute.segments.iter();
     let bytes = segments.map(|(layers, keep)| match keep {
-        Keep::Tape => layers * layer,
+        Keep::All => layers * layer,
         _ => hidden * element,
     });
     bytes.sum()

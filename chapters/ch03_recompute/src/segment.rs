@@ -31,8 +31,7 @@ pub fn segment(
     keep: Keep,
     body: impl Fn(&Tensor) -> Result<Tensor> + 'static,
 ) -> Result<Tensor> {
-    // Without a backward there is nothing to drop.
-    if keep == Keep::All || !ops::recording() {
+    if keep == Keep::All {
         return body(input);
     }
     let output = ops::unrecorded(|| body(input))?;

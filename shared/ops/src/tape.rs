@@ -88,7 +88,10 @@ fn within<T>(
 /// # Errors
 /// Those of `forward`.
 pub fn record<T>(forward: impl FnOnce() -> Result<T>) -> Result<(T, Tape)> {
-    let _tag = memory::tag(Family::Activations);
+    let forward = || {
+        let _tag = memory::tag(Family::Activations);
+        forward()
+    };
     let (result, recording) = within(Some(Recording::default()), forward)?;
     Ok((result, recording.unwrap_or_default().tape))
 }
@@ -162,7 +165,8 @@ pub fn save(x: &Tensor) -> Saved {
 }
 
 /// From here on, operations of this recording that [`save`] `x` keep `recall` in its
-/// place, so that `x` is freed as soon as forward has no more use for it.
+/// place, so that `x` is freed as soon as forward has no more use for it. Those of a
+/// recording within this one keep `x` itself.
 ///
 /// Each of their backwards calls it; that it computes only once is its own concern.
 pub fn forget(x: &Tensor, recall: impl Fn() -> Result<Tensor> + 'static) {
