@@ -155,6 +155,27 @@ fn a_body_that_fails_fails_its_segment() {
 }
 
 #[test]
+fn modules_are_dropped_as_the_flags_say() {
+    use ch03_recompute::config::Module::{self, Attention, Norm, Swiglu};
+    let keep = |recompute, modules: &[Module]| {
+        let recompute_modules = modules.to_vec();
+        let config = Config { recompute, recompute_modules, ..Config::default() };
+        let Recompute { norm, attention, swiglu, segments } =
+            Recompute::new(&config, 2).unwrap();
+        assert_eq!(segments.iter().map(|(layers, _)| layers).sum::<usize>(), 2);
+        [norm, attention, swiglu].map(|keep| keep == Keep::Input)
+    };
+    let selective = Granularity::Selective;
+    assert_eq!(keep(selective, &[]), [true, false, true]);
+    assert_eq!(keep(selective, &[Norm]), [true, false, false]);
+    assert_eq!(keep(selective, &[Attention]), [false, true, false]);
+    assert_eq!(keep(selective, &[Swiglu, Attention]), [false, true, true]);
+    for other in [Granularity::None, Granularity::Full] {
+        assert_eq!(keep(other, &[]), [false; 3]);
+    }
+}
+
+#[test]
 fn layers_are_cut_into_segments_as_the_flags_say() {
     let plan = |method, n| {
         let config = Config {
