@@ -49,7 +49,7 @@ fn bytes(precision: Precision) -> [u64; 2] {
 }
 
 impl Subject {
-    /// What the tape of a layer keeps of each token, entry by entry: how many numbers in
+    /// What the tape of a layer keeps of a token, entry by entry: how many numbers in
     /// the type of the activations, and how many in the one that sums are made in.
     pub fn layer_entries(
         &self,
@@ -210,8 +210,8 @@ impl Subject {
         recompute.segments.iter().map(again).sum()
     }
 
-    /// Makes a step with chapter 3, and counts. Memory is booked to `rank`, which nobody
-    /// else may use meanwhile.
+    /// Makes a step with chapter 3, and counts. Memory is booked to `rank`, which
+    /// nobody else may use meanwhile.
     ///
     /// # Errors
     /// The step cannot be made.

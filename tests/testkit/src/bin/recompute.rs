@@ -26,7 +26,7 @@ enum Command {
         #[arg(long, num_args = 1.., default_values = ["nano", "tiny", "grouped"])]
         model: Vec<String>,
     },
-    /// Bytes that a layer keeps of each token, entry by entry, as the closed form has it
+    /// Bytes that a layer keeps of a token, entry by entry, as the closed form has it
     Layer {
         /// A preset, `grouped`, or `llama-2-7b`
         #[arg(long, default_value = "nano")]
