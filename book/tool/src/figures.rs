@@ -10,7 +10,7 @@ use viz::{
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 7] = [
+const FIGURES: [(&str, Draw); 12] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
@@ -18,6 +18,11 @@ const FIGURES: [(&str, Draw); 7] = [
     ("ch01_learning_rates", ch01_learning_rates),
     ("ch02_types", ch02_types),
     ("ch02_band", ch02_band),
+    ("ch02_band_shakespeare", ch02_band_shakespeare),
+    ("ch03_segment", ch03_segment),
+    ("ch03_saved", ch03_saved),
+    ("ch03_segments", ch03_segments),
+    ("ch03_over_time", ch03_over_time),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.
@@ -267,31 +272,177 @@ fn ch02_types(_: &Sources) -> Result<String> {
 
 /// How far 16 bits lead away from fp32, beside how far another seed does.
 fn ch02_band(sources: &Sources) -> Result<String> {
+    band(
+        sources,
+        "ch02-band",
+        "How far losses lie apart",
+        "ch02_seeds",
+        "ch02_precisions",
+    )
+}
+
+/// The same on text that people wrote.
+fn ch02_band_shakespeare(sources: &Sources) -> Result<String> {
+    let title = "How far losses lie apart on tinyshakespeare";
+    let [seeds, precisions] = ["ch02_shakespeare_seeds", "ch02_shakespeare_precisions"];
+    band(sources, "ch02-band-shakespeare", title, seeds, precisions)
+}
+
+fn band(
+    sources: &Sources,
+    id: &str,
+    title: &str,
+    seeds_run: &str,
+    precisions_run: &str,
+) -> Result<String> {
     let (mut band, mut bf16, mut fp16) = (vec![], vec![], vec![]);
     for step in (20..=200).step_by(20) {
         let metric = format!("loss_{step:03}");
         let x = f64::from(step);
-        let seeds = series(sources, "ch02_seeds", &metric)?;
+        let seeds = series(sources, seeds_run, &metric)?;
         let losses = || seeds.iter().map(|(_, loss)| *loss);
         let most = losses().fold(f64::NEG_INFINITY, f64::max);
         let least = losses().fold(f64::INFINITY, f64::min);
         band.push((x, most - least));
-        let precisions = series(sources, "ch02_precisions", &metric)?;
+        let precisions = series(sources, precisions_run, &metric)?;
         let [(_, fp32), (_, bf), (_, fp)] = precisions[..] else {
-            return Err(anyhow!("ch02_precisions is not three precisions"));
+            return Err(anyhow!("{precisions_run} is not three precisions"));
         };
         // Zero has no place on a logarithmic axis.
         bf16.push((x, (bf - fp32).abs().max(1e-6)));
         fp16.push((x, (fp - fp32).abs().max(1e-6)));
     }
     Ok(LineChart::new(
-        "ch02-band",
-        "How far losses lie apart",
+        id,
+        title,
         Axis::linear("step"),
         Axis::log("difference of the loss, nats per token"),
     )
     .series(Series::new("five seeds, fp32", band).colour(Colour::Neutral).markers())
     .series(Series::new("bf16, from fp32", bf16).markers())
     .series(Series::new("fp16, from fp32", fp16).markers())
+    .svg()?)
+}
+
+/// Forward through two segments, and back.
+fn ch03_segment(_: &Sources) -> Result<String> {
+    let mut figure = Diagram::new("ch03-segment", "Two segments, forward and back")
+        .hide_title()
+        .describe(
+            "Forward goes through segment 1 and segment 2 to the loss and keeps the \
+             input of each. In backward segment 2 is run again from its input, on a \
+             tape, and the gradient that comes from the loss goes back along it; then \
+             segment 1 likewise.",
+        );
+    let rows = [1.2, 6.0, 10.6];
+    let box_at = |x: f64, row: usize, name: &str, line: &str| {
+        Node::new(x, rows[row], 5.0, 2.4, name).line(line)
+    };
+    let kept = |x: f64, name: &str| {
+        Node::new(x, rows[0], 3.0, 2.4, name).line("kept").colour(Colour::Orange)
+    };
+    let inputs = [figure.node(kept(0.2, "input")), figure.node(kept(9.8, "input"))];
+    let forward = [4.1, 13.7].map(|x| (x, "no tape"));
+    let [first, second] = [0, 1].map(|i| {
+        let (x, line) = forward[i];
+        let name = format!("segment {}", i + 1);
+        let ahead = figure.node(box_at(x, 0, &name, line));
+        let again = box_at(x, 1, "run again", "on a tape").colour(Colour::Purple);
+        let again = figure.node(again);
+        let back = box_at(x, 2, "backward", "along the tape").colour(Colour::Blue);
+        let back = figure.node(back);
+        figure.arrow(inputs[i].right().to(ahead.left()));
+        figure.arrow(inputs[i].bottom().to(again.left()).elbow());
+        figure.arrow(again.bottom().to(back.top()));
+        [ahead, back]
+    });
+    let loss = Node::new(20.2, rows[0], 3.4, 2.4, "loss").colour(Colour::Neutral);
+    let loss = figure.node(loss);
+    figure.arrow(first[0].right().to(inputs[1].left()));
+    figure.arrow(second[0].right().to(loss.left()));
+    figure.arrow(loss.bottom().to(second[1].right()).elbow());
+    figure.arrow(second[1].left().to(first[1].right()));
+    let out = Port::point(0.4, rows[2] + 1.2, Side::Right);
+    figure.arrow(first[1].left().to(out));
+    figure.note(Note::new(21.6, 12.6, "gradient"));
+    figure.note(Note::new(11.4, 12.6, "gradient"));
+    Ok(figure.svg()?)
+}
+
+/// What a layer keeps of a token, entry by entry, for each choice of what is dropped.
+fn ch03_saved(sources: &Sources) -> Result<String> {
+    let mut bars = Bars::new("ch03-saved", "Kept by a layer, per token")
+        .format(Format::Bytes)
+        .category("norms, in", Colour::Blue)
+        .category("queries, keys, values", Colour::Teal)
+        .category("gate and up", Colour::Sky)
+        .category("norms, out", Colour::Orange)
+        .category("swiglu, out", Colour::Red)
+        .category("attention, out", Colour::Purple)
+        .category("the layer's input", Colour::Neutral);
+    for (row, dropped) in [
+        ("none", vec![]),
+        ("norm", vec!["norms_out"]),
+        ("swiglu", vec!["swiglu_out"]),
+        ("attention", vec!["attention_out"]),
+        ("norm,swiglu", vec!["norms_out", "swiglu_out"]),
+        ("all three", vec!["norms_out", "swiglu_out", "attention_out"]),
+    ] {
+        let mut entries = vec![];
+        for (entry, metric) in [
+            ("norms, in", "norms_in"),
+            ("queries, keys, values", "qkv"),
+            ("gate and up", "gate_up"),
+            ("norms, out", "norms_out"),
+            ("swiglu, out", "swiglu_out"),
+            ("attention, out", "attention_out"),
+        ] {
+            if !dropped.contains(&metric) {
+                entries.push((entry, number(sources, "ch03_layer", metric)?));
+            }
+        }
+        bars = bars.row(row, entries);
+    }
+    let full = number(sources, "ch03_layer", "full")?;
+    Ok(bars.row("full", [("the layer's input", full)]).svg()?)
+}
+
+/// Why a segment has one layer, or two.
+fn ch03_segments(sources: &Sources) -> Result<String> {
+    let bytes = |metric| -> Result<Vec<(f64, f64)>> {
+        let points = series(sources, "ch03_segments", metric)?;
+        Ok(points.into_iter().map(|(n, kilobytes)| (n, 1e3 * kilobytes)).collect())
+    };
+    Ok(LineChart::new(
+        "ch03-segments",
+        "Activations at their most, of 64 layers",
+        Axis::log("layers of a segment").ticks([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]),
+        Axis::log("bytes per token").format(Format::Bytes),
+    )
+    .series(Series::new("closed form", bytes("predicted")?))
+    .series(Series::new("counted", bytes("measured")?).markers())
+    .svg()?)
+}
+
+/// Activations over one step.
+fn ch03_over_time(sources: &Sources) -> Result<String> {
+    let run = "ch03_over_time";
+    let line = |metric| -> Result<Vec<(f64, f64)>> {
+        let points = series(sources, run, metric)?;
+        Ok(points.into_iter().map(|(mflop, kb)| (mflop / 1e3, 1e3 * kb)).collect())
+    };
+    let backward = number(sources, run, "backward")? / 1e3;
+    let most = 1e3 * number(sources, run, "none_most")?;
+    let upright = [(backward, 0.0), (backward, most)];
+    Ok(LineChart::new(
+        "ch03-over-time",
+        "Activations over one step",
+        Axis::linear("operations so far, in GFLOP").from_zero(),
+        Axis::linear("bytes of activations").format(Format::Bytes).from_zero(),
+    )
+    .series(Series::new("", upright).colour(Colour::Neutral))
+    .series(Series::new("none", line("none")?))
+    .series(Series::new("norm, swiglu", line("norm_swiglu")?))
+    .series(Series::new("uniform, 1 layer", line("uniform")?))
     .svg()?)
 }

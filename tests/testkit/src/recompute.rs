@@ -49,28 +49,43 @@ fn bytes(precision: Precision) -> [u64; 2] {
 }
 
 impl Subject {
-    /// Bytes that the tape of a layer keeps.
-    fn layer(&self, recompute: &Recompute, precision: Precision) -> u64 {
+    /// What the tape of a layer keeps of a token, entry by entry: how many numbers in
+    /// the type of the activations, and how many in the one that sums are made in.
+    pub fn layer_entries(
+        &self,
+        recompute: &Recompute,
+    ) -> Vec<(&'static str, [usize; 2])> {
         let model = &self.model;
         let (hidden, heads) = (model.hidden_size, model.num_attention_heads);
-        let (q, kv) = self.widths();
-        // Numbers in the type of the activations; one per head is in that of sums.
-        let mut numbers = self.saved_by_layer() - heads;
-        let mut sums = heads;
-        if recompute.norm == Keep::Input {
-            // Both outputs.
-            numbers -= 2 * hidden;
+        let (mlp, (q, kv)) = (model.intermediate_size, self.widths());
+        let mut entries = vec![
+            ("norms, in", [2 * hidden, 0]),
+            ("queries, keys, values", [q + 2 * kv, 0]),
+            ("gate and up", [2 * mlp, 0]),
+        ];
+        if recompute.norm != Keep::Input {
+            entries.push(("norms, out", [2 * hidden, 0]));
         }
-        if recompute.attention == Keep::Input {
-            // Its output; and what is normalized is kept, or what is rotated, not both.
-            numbers -= q + if model.qk_norm { q + 2 * kv } else { 0 };
-            sums = 0;
+        if recompute.attention != Keep::Input {
+            entries.push(("attention, out", [q, heads]));
+            if model.qk_norm {
+                // Kept twice: as they are normalized, and before.
+                entries.push(("before QK-norm", [q + 2 * kv, 0]));
+            }
         }
-        if recompute.swiglu == Keep::Input {
-            numbers -= model.intermediate_size;
+        if recompute.swiglu != Keep::Input {
+            entries.push(("swiglu, out", [mlp, 0]));
         }
+        entries
+    }
+
+    /// Bytes that the tape of a layer keeps.
+    fn layer(&self, recompute: &Recompute, precision: Precision) -> u64 {
+        let entries = self.layer_entries(recompute);
         let [number, sum] = bytes(precision);
-        self.tokens() * (number * numbers as u64 + sum * sums as u64)
+        let bytes =
+            |[numbers, sums]: [usize; 2]| number * numbers as u64 + sum * sums as u64;
+        self.tokens() * entries.into_iter().map(|(_, n)| bytes(n)).sum::<u64>()
     }
 
     /// Bytes of one number per token and channel.
@@ -142,6 +157,42 @@ impl Subject {
         Ok(Step { saved, peak: states + most, flops })
     }
 
+    /// What the closed form says of [`Subject::measure_activations`].
+    ///
+    /// # Errors
+    /// The settings do not fit the model.
+    pub fn predict_activations(&self, config: &Config) -> Result<u64> {
+        let recompute = Recompute::new(config, self.model.num_hidden_layers)?;
+        let kept = self.kept(&recompute, config.precision);
+        let hidden = self.hidden(config.precision);
+        let layer = self.layer(&recompute, config.precision);
+        // At the loss: the last norm's input and output, and the gradient that the loss
+        // leaves. Then, from the last segment to the first: what those before it keep,
+        // the tape of its layers, and its output, if it is run again.
+        let mut before = kept.iter().sum::<u64>();
+        let mut most = before + 3 * hidden;
+        for ((layers, keep), kept) in recompute.segments.iter().zip(&kept).rev() {
+            before -= kept;
+            let ends = if *keep == Keep::All { 0 } else { hidden };
+            most = most.max(before + ends + *layers as u64 * layer);
+        }
+        Ok(most)
+    }
+
+    /// Most bytes of activations at any moment of a step. Memory is booked to `rank`,
+    /// which nobody else may use meanwhile.
+    ///
+    /// # Errors
+    /// The step cannot be made.
+    pub fn measure_activations(&self, config: &Config, rank: usize) -> Result<u64> {
+        let mut trainer = Trainer::new(self, config, rank)?;
+        trainer.step()?;
+        let before = trainer.saved();
+        memory::reset_peak(rank);
+        trainer.step()?;
+        Ok(memory::account(rank)[Family::Activations].peak - before)
+    }
+
     /// Floating-point operations that are made a second time.
     fn recomputed_flops(&self, recompute: &Recompute) -> u64 {
         let predicted = self.predict();
@@ -159,8 +210,8 @@ impl Subject {
         recompute.segments.iter().map(again).sum()
     }
 
-    /// Makes a step with chapter 3, and counts. Memory is booked to `rank`, which nobody
-    /// else may use meanwhile.
+    /// Makes a step with chapter 3, and counts. Memory is booked to `rank`, which
+    /// nobody else may use meanwhile.
     ///
     /// # Errors
     /// The step cannot be made.
