@@ -70,8 +70,8 @@ impl AdamW {
     }
 }
 
-/// The length of all tensors as one vector, summed in fp64: torch's own sum in fp32 loses
-/// more than our whole backward pass does.
+/// The length of all tensors as one vector, summed in fp64: torch's own sum in fp32
+/// loses more than either side's whole backward pass.
 pub fn norm(tensors: &Tensors) -> f64 {
     let square = |t: &Tensor| t.to_kind(Kind::Double).square().sum(None);
     tensors.values().map(|t| square(t).double_value(&[])).sum::<f64>().sqrt()

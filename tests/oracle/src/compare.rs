@@ -1,9 +1,9 @@
 //! Both sides' results beside each other, and beside what both approximate.
 //!
-//! In fp32 and bf16 the two sides round differently, and no bound on their distance says
-//! by itself whether one of them is wrong or both are merely rounded. So a third run is
-//! made, by the oracle in fp64, and each side is measured against that too: whoever is
-//! rounded as little as the other is right to within rounding.
+//! In fp32 and bf16 the two sides round differently, and no bound on their distance
+//! says by itself whether one of them is wrong or both are merely rounded. So a third
+//! run is made, by the oracle in fp64, and each side is measured against that too:
+//! whoever is as near to it as the other is right to within rounding.
 use crate::adamw::{AdamW, learning_rate, norm};
 use crate::cases::{Case, STEPS};
 use crate::decoder::gradients_at;
@@ -115,6 +115,9 @@ fn minus(a: &Tensors, b: &Tensors) -> Tensors {
     b.iter().map(minus).collect()
 }
 
+/// Sets a case in some precision beside the oracle's.
+pub type Comparison = fn(&Case, Precision) -> Result<Vec<Distance>>;
+
 /// Our run, and at each of its steps, **at our weights**, loss and gradients once more
 /// by the oracle: `loss`, `norm`, `gradient`, at all 20 steps.
 ///
@@ -143,8 +146,8 @@ pub fn same_weights(case: &Case, precision: Precision) -> Result<Vec<Distance>> 
     Ok(distances)
 }
 
-/// Our run, and the oracle's optimizer fed **our gradients**: `weights` and `all weights`
-/// after each of the 20 steps.
+/// Our run, and the oracle's optimizer fed **our gradients**: `weights` and
+/// `all weights` after each of the 20 steps.
 ///
 /// # Errors
 /// A side cannot make its run.

@@ -90,9 +90,11 @@ impl Decoder {
         for layer in 0..self.model.num_hidden_layers {
             let layer = format!("model.layers.{layer}");
             let y = self.rms_norm(&x, &format!("{layer}.input_layernorm"));
-            x = x + self.attention(&y, &mask, &format!("{layer}.self_attn"));
-            let y = self.rms_norm(&x, &format!("{layer}.post_attention_layernorm"));
-            x = x + self.mlp(&y, &format!("{layer}.mlp"));
+            let between = &x + self.attention(&y, &mask, &format!("{layer}.self_attn"));
+            let post = format!("{layer}.post_attention_layernorm");
+            let y = self.rms_norm(&between, &post);
+            // In place, it would change what autograd has kept.
+            x = &between + self.mlp(&y, &format!("{layer}.mlp"));
         }
         let x = self.rms_norm(&x, "model.norm");
         let tied = self.model.tie_word_embeddings;
@@ -160,7 +162,7 @@ impl Decoder {
         let mixed = mixed.transpose(1, 2).reshape([batch, seq, -1]);
         self.linear(&mixed, &format!("{name}.o_proj"), model.o_bias)
     }
-    /// Turns dimensions i and i + dim/2 of each head by the angle position · θ^(-2i/dim)
+    /// Turns dimensions i and i + dim/2 of each head by position · θ^(-2i/dim) radians
     /// (Su et al. 2021). `x [batch, heads, seq, dim]`.
     fn turn(&self, x: &Tensor) -> Tensor {
         let (seq, dim) = (x.size()[2], x.size()[3]);

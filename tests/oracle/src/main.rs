@@ -2,14 +2,17 @@
 use anyhow::Result;
 use ch02_mixed_precision::config::Precision;
 use oracle::cases::{self, STEPS};
-use oracle::compare::{Distance, alone, same_gradients, same_weights, worst};
+use oracle::compare::{
+    Comparison, Distance, alone, same_gradients, same_weights, worst,
+};
 
 fn main() -> Result<()> {
     println!(
-        "The largest of {STEPS} steps: ours from libtorch's (each from libtorch's in fp64)"
+        "The largest of {STEPS} steps: ours from the oracle's \
+         (ours, the oracle's from it in fp64)"
     );
     let cases = cases::all()?;
-    let comparisons: [(_, fn(&_, _) -> Result<Vec<Distance>>, &[&str]); 3] = [
+    let comparisons: [(_, Comparison, &[&str]); 3] = [
         ("at the same weights", same_weights, &["loss", "norm", "gradient"]),
         ("from the same gradients", same_gradients, &["weights", "all weights"]),
         ("each alone", alone, &["loss", "norm", "weights", "all weights"]),

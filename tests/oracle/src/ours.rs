@@ -97,16 +97,17 @@ pub fn drawn(case: &Case) -> Result<Tensors> {
 /// A whole run by a chapter's own `train`: its steps and the weights after them. The
 /// last argument is the loss scale, which chapter 1 does not have.
 macro_rules! trained {
-    ($chapter:ident, $case:expr, $config:expr, $weights:expr $(, $loss_scale:expr)?) => {{
+    ($chapter:ident, $case:expr, $config:expr, $start:expr $(, $loss_scale:expr)?) => {{
         use $chapter::{model::Transformer, optimizer::AdamW, train::train};
         let (case, config): (&Case, _) = ($case, $config);
         let dtype = config.precision.dtype();
         let mut builder = ParamBuilder::new(config.seed, dtype);
         let model = Transformer::new(&case.model, config.seq_len, dtype, &mut builder)?;
         let params = builder.build_zeros()?;
-        fill(&params, $weights)?;
+        fill(&params, $start)?;
         let mut optimizer = AdamW::new(&params)?;
-        let options = runlog::Options { steps: config.steps, quiet: true, ..Default::default() };
+        let (steps, quiet) = (config.steps, true);
+        let options = runlog::Options { steps, quiet, ..Default::default() };
         let (mut log, mut steps) = (RunLog::start(options)?, vec![]);
         train(
             &config,

@@ -1,5 +1,5 @@
-//! Guards the model and its backward pass: at each step of our training, at our weights,
-//! torch finds the same loss, the same norm and the same gradient of every parameter.
+//! Guards the model and its backward pass: at each step of our training, at our
+//! weights, torch finds the same loss, norm and gradient of every parameter.
 //!
 //! In fp64 nothing can hide behind rounding. In fp32 and bf16 the absolute bounds are
 //! about five times what was measured (README.md), and each gradient must be as near to

@@ -30,8 +30,8 @@ fn fp32() {
 }
 
 /// Masters that differ in their last bit may round to neighbours in bf16, which in a
-/// small tensor is much: so only all weights together have a bound, and each is compared
-/// with its distance from the weights in fp64.
+/// small tensor is much: so only all weights together have a bound, and each must be as
+/// near to fp64 as the oracle's.
 #[test]
 fn bf16() {
     each(Precision::Bf16, |distances| {

@@ -1,7 +1,7 @@
 //! Guards the whole of training: both sides make 20 steps alone, from the same weights,
 //! and arrive at the same losses and weights. And our steps here are those of chapter
-//! 1's and chapter 2's own `train`, bit for bit, so that what the oracle says of these it
-//! says of the chapters.
+//! 1's and chapter 2's own `train`, bit for bit, so that what the oracle says of these
+//! it says of the chapters.
 use ch02_mixed_precision::config::Precision;
 use oracle::cases;
 use oracle::compare::{
@@ -23,8 +23,8 @@ fn fp64() {
     each(Precision::Fp64, |distances| {
         assert_apart(distances, "loss", 1e-13);
         assert_apart(distances, "norm", 1e-13);
-        // AdamW divides each gradient by its size, so the rounding of one that is nearly
-        // zero (a key's bias) moves its weight.
+        // AdamW divides each gradient by its size, so where one is nearly zero (a key's
+        // bias) its rounding moves the weight.
         assert_apart(distances, "weights", 1e-10);
         assert_apart(distances, "all weights", 1e-12);
     });
