@@ -70,7 +70,7 @@ echo "fetching libtorch $version with pip: 540 MB, unless pip has them" >&2
         echo "what pip fetched is not what it should be: see above" >&2
         exit 1
     fi
-    cannot "pip could not fetch it: $(grep '^ERROR' "$new/pip.log" | tail -1)"
+    cannot "pip could not fetch it: $(sed -n 's|^ERROR: ||p' "$new/pip.log" | tail -1)"
 }
 
 "$python" - "$new" <<'END'

@@ -1,4 +1,4 @@
-//! Guards the model and its backward pass: at each step of our training, at our
+//! The model and its backward pass: at each step of our training, at our
 //! weights, torch finds the same loss, norm and gradient of every parameter.
 //!
 //! In fp64 nothing can hide behind rounding. In fp32 and bf16 the absolute bounds are

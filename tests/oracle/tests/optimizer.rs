@@ -1,4 +1,4 @@
-//! Guards the optimizer: moments, bias correction, weight decay, clipping, the learning
+//! The optimizer: moments, bias correction, weight decay, clipping, the learning
 //! rate and bf16's master weights. Both optimizers are fed our gradients for 20 steps;
 //! distances are in parts of how far the weights have moved.
 use ch02_mixed_precision::config::Precision;

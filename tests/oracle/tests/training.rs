@@ -1,4 +1,4 @@
-//! Guards the whole of training: both sides make 20 steps alone, from the same weights,
+//! The whole of training: both sides make 20 steps alone, from the same weights,
 //! and arrive at the same losses and weights. And our steps here are those of chapter
 //! 1's and chapter 2's own `train`, bit for bit, so that what the oracle says of these
 //! it says of the chapters.
