@@ -447,7 +447,7 @@ impl Group {
         order.calls += 1;
         drop(order);
         let Inner { world, title, members, place, .. } = &*self.0;
-        world.post(key, title, members, *place, call)
+        Ok(world.post(key, title, members, *place, call)?.0)
     }
     /// Posts one end of a message; whoever comes second copies it.
     fn post_message(&self, call: Call, other: usize) -> Result<Arc<Slot>> {
@@ -461,8 +461,8 @@ impl Group {
         let members = ends.map(|place| self.0.members[place]).into();
         let place = usize::from(!sends);
         let world = &self.0.world;
-        let slot = world.post(key, &self.0.title, &members, place, call)?;
-        if slot.is_ready() && slot.claim() {
+        let (slot, last) = world.post(key, &self.0.title, &members, place, call)?;
+        if last {
             world.work(&slot, place);
         }
         Ok(slot)

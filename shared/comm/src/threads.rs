@@ -58,8 +58,6 @@ pub(crate) struct Slot {
     members: Arc<[usize]>,
     calls: Box<[OnceLock<Call>]>,
     ready: AtomicBool,
-    /// Of a message: that one end copies it.
-    claimed: AtomicBool,
     done: AtomicUsize,
     /// When the last member was done.
     over: OnceLock<Instant>,
@@ -69,10 +67,6 @@ pub(crate) struct Slot {
 impl Slot {
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
-    }
-    /// True for the first who asks.
-    pub fn claim(&self) -> bool {
-        !self.claimed.swap(true, Ordering::Relaxed)
     }
     pub fn is_over(&self) -> bool {
         self.done.load(Ordering::Acquire) == self.members.len()
@@ -128,7 +122,7 @@ impl World {
         let next = groups.len() as u64;
         *groups.entry(words).or_insert(next)
     }
-    /// Posts a member's part.
+    /// Posts a member's part; also returns whether it was the last.
     ///
     /// # Errors
     /// It disagrees with what others have posted, or an earlier call has failed.
@@ -139,7 +133,7 @@ impl World {
         members: &Arc<[usize]>,
         place: usize,
         call: Call,
-    ) -> Result<Arc<Slot>> {
+    ) -> Result<(Arc<Slot>, bool)> {
         let mut state = self.lock();
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
@@ -151,7 +145,6 @@ impl World {
                 members: members.clone(),
                 calls: members.iter().map(|_| OnceLock::new()).collect(),
                 ready: AtomicBool::new(false),
-                claimed: AtomicBool::new(false),
                 done: AtomicUsize::new(0),
                 over: OnceLock::new(),
                 bell: Condvar::new(),
@@ -162,12 +155,13 @@ impl World {
         if let Some(why) = slot.disagreement() {
             return Err(self.fail(&mut state, Error::new(why)));
         }
-        if slot.missing().next().is_none() {
+        let last = slot.missing().next().is_none();
+        if last {
             state.slots.remove(&key);
             slot.ready.store(true, Ordering::Release);
             slot.bell.notify_all();
         }
-        Ok(slot)
+        Ok((slot, last))
     }
     /// Does a member's part of the work of a slot that is ready; of a message, both
     /// members'.

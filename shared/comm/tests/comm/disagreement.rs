@@ -186,12 +186,19 @@ fn one_waits_for_a_started_call_that_the_other_never_starts() {
 
 #[test]
 fn one_returns_early() {
-    let outcome = launch(3, |world| match world.rank() {
-        1 => Result::Ok(()),
-        _ => sum(&world, "grads", 4),
-    });
-    let text = outcome.unwrap_err().to_string();
-    says(&text, &["rank 1: has returned", "rank 0: all_reduce", "waits for rank 1"]);
+    // Before the others wait for it, and while they do.
+    for pause in [0, 30] {
+        let outcome = launch(3, |world| match world.rank() {
+            1 => {
+                std::thread::sleep(Duration::from_millis(pause));
+                Result::Ok(())
+            }
+            _ => sum(&world, "grads", 4),
+        });
+        let text = outcome.unwrap_err().to_string();
+        says(&text, &["rank 1: has returned", "rank 0: all_reduce"]);
+        says(&text, &["waits for rank 1"]);
+    }
 }
 
 #[test]
@@ -242,6 +249,11 @@ fn a_slow_rank_is_no_false_alarm() {
 #[test]
 fn a_circle_of_some_is_found_while_others_run() {
     let text = fails(3, |world| {
+        if world.rank() != 2 {
+            // So that rank 2 has waited, too.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        world.barrier("start")?;
         let start = Instant::now();
         if world.rank() == 2 {
             std::thread::sleep(Duration::from_millis(300));
