@@ -6,8 +6,8 @@
 //! does hits all alike. The copy is made by as many threads, each its own buffer.
 //!
 //! An all-reduce of n ranks reads n buffers and writes n, each rank its part: a copy of
-//! the n buffers, which reads and writes each once, moves as many bytes. So a ratio of 1
-//! would be a sum that costs nothing.
+//! the n buffers, which reads and writes each once, moves as many bytes. So a ratio of
+//! 1 would be a sum that costs nothing.
 use comm::{Group, Reduce, Result, launch};
 use std::time::Instant;
 

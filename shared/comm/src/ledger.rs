@@ -91,8 +91,8 @@ impl fmt::Display for Ledger {
                 [exposed, overlapped].map(|time| time.as_secs_f64() * 1e3);
             write!(
                 f,
-                "\n{family:<20} {group:<10} {op:<15} {calls:>8} {:>12.3} {exposed:>11.1} \
-                 {overlapped:>13.1}",
+                "\n{family:<20} {group:<10} {op:<15} {calls:>8} {:>12.3} \
+                 {exposed:>11.1} {overlapped:>13.1}",
                 *bytes as f64 / 1e6
             )
         };

@@ -20,8 +20,8 @@
 //! assert_eq!(sums.unwrap(), [[3.0, 3.0]; 3]);
 //! ```
 //!
-//! **Sums are made in the order of the ranks**, 16-bit numbers in fp32 and rounded once:
-//! the same bits in every run, and on every rank.
+//! **Sums are made in the order of the ranks**, 16-bit numbers in fp32 and rounded
+//! once: the same bits in every run, and on every rank.
 //!
 //! **Nothing ever hangs.** Ranks that disagree about a call, that wait for each other
 //! in a circle, or for one that has returned or panicked, are found at once, by what

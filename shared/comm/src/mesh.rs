@@ -5,10 +5,9 @@ use std::collections::HashMap;
 
 /// Sizes of the axes along which ranks are laid out.
 ///
-/// One world has two factorizations, `tp · cp · dp · pp` for what every token passes and
-/// `etp · ep · edp · pp` for experts, which hold other tokens' work in other places
-/// (Megatron-LM's `parallel_state.py`, *parallel folding*). `dp` and `edp` are what is
-/// left of the world.
+/// One world has two factorizations, `tp · cp · dp · pp` for what every token passes
+/// and `etp · ep · edp · pp` for experts (Megatron-LM's `parallel_state.py`, *parallel
+/// folding*). `dp` and `edp` are what is left of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Tensor parallel.
@@ -165,8 +164,8 @@ impl Mesh {
     pub fn world(&self) -> &Group {
         &self.world
     }
-    /// The ranks that differ from this one along that axis only: `tp`, `cp`, `dp`, `pp`;
-    /// of experts `etp`, `ep`, `edp`; and together `tp-cp` and `etp-ep`.
+    /// The ranks that differ from this one along that axis only: `tp`, `cp`, `dp`,
+    /// `pp`; of experts `etp`, `ep`, `edp`; and together `tp-cp` and `etp-ep`.
     ///
     /// # Errors
     /// There is no such axis.
