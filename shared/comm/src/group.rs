@@ -1,0 +1,548 @@
+//! Some of the ranks, and their calls.
+use crate::call::{Call, Op, Reduce};
+use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::number::Number;
+use crate::pending::{Flight, Pending};
+use crate::threads::{Key, Slot, World};
+use std::collections::HashMap;
+use std::ops::DerefMut;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::Builder;
+use std::time::Instant;
+
+/// One rank's handle on a group of ranks. Clones are the same handle.
+///
+/// Every member makes the same collective calls in the same order, each with a label of
+/// what it is for (its *family*, in the [`Ledger`]); calls of different groups may
+/// overtake each other. In a group of one, nothing is sent and nothing is booked.
+#[derive(Clone)]
+pub struct Group(Arc<Inner>);
+
+struct Inner {
+    world: Arc<World>,
+    /// The number of the group, the same for all members.
+    id: u64,
+    /// `dp`.
+    name: Arc<str>,
+    /// `dp [0, 2]`.
+    title: Arc<str>,
+    /// Ranks of the world, in the order of their places.
+    members: Arc<[usize]>,
+    /// Which of them this is.
+    place: usize,
+    ledger: Ledger,
+    order: Mutex<Order>,
+}
+
+/// What came before.
+#[derive(Default)]
+struct Order {
+    calls: u64,
+    /// Messages, by their ends.
+    messages: HashMap<[usize; 2], u64>,
+    /// Subgroups, by what makes them different.
+    subgroups: HashMap<String, u64>,
+    /// Makes this rank's part of started calls, one after the other.
+    helper: Option<Sender<Arc<Slot>>>,
+}
+
+impl Group {
+    pub(crate) fn world(world: Arc<World>, ranks: usize, rank: usize) -> Group {
+        let id = world.group("world".into());
+        let members = (0..ranks).collect();
+        Group::new(world, id, "world", members, rank, Ledger::default())
+    }
+    fn new(
+        world: Arc<World>,
+        id: u64,
+        name: &str,
+        members: Arc<[usize]>,
+        place: usize,
+        ledger: Ledger,
+    ) -> Group {
+        let title = format!("{name} {members:?}").into();
+        let (name, order) = (name.into(), Mutex::default());
+        let inner = Inner { world, id, name, title, members, place, ledger, order };
+        Group(Arc::new(inner))
+    }
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.0.order.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// This rank's place in the group.
+    pub fn rank(&self) -> usize {
+        self.0.place
+    }
+    /// The number of members.
+    pub fn size(&self) -> usize {
+        self.0.members.len()
+    }
+    /// The members' ranks in the world, in the order of their places.
+    pub fn members(&self) -> &[usize] {
+        &self.0.members
+    }
+    /// What it was named.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+    /// This rank's ledger, the same for all of its groups.
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// The group of those `places` of this one, in that order, of which this rank's is
+    /// one. Nothing is sent: each of its members makes it by itself.
+    ///
+    /// # Errors
+    /// A place is named twice, or is none, or this rank's is not among them.
+    pub fn subgroup(&self, name: &str, places: &[usize]) -> Result<Group> {
+        let wrong = |why: String| {
+            Error::new(format!(
+                "group {name} of places {places:?} of {}: {why}",
+                self.0.title
+            ))
+        };
+        for (i, place) in places.iter().enumerate() {
+            if *place >= self.size() {
+                let last = self.size() - 1;
+                return Err(wrong(format!("{place} is none: expected 0 to {last}")));
+            }
+            if places[..i].contains(place) {
+                return Err(wrong(format!("{place} is named twice")));
+            }
+        }
+        let Some(place) = places.iter().position(|place| *place == self.rank()) else {
+            return Err(wrong(format!("{} is not in it, and makes it", self.rank())));
+        };
+        let members: Arc<[usize]> =
+            places.iter().map(|place| self.0.members[*place]).collect();
+        let words = format!("{} of {}: {members:?}", name, self.0.id);
+        let mut order = self.order();
+        let before = order.subgroups.entry(words.clone()).or_default();
+        let words = format!("{words}, {before}");
+        *before += 1;
+        drop(order);
+        let (world, ledger) = (self.0.world.clone(), self.0.ledger.clone());
+        let id = world.group(words);
+        Ok(Group::new(world, id, name, members, place, ledger))
+    }
+    /// The groups of those with the same `color`, in the order of `key`, and of places
+    /// where keys are equal. Every member makes this call.
+    ///
+    /// # Errors
+    /// As for every collective.
+    #[track_caller]
+    pub fn split(&self, name: &str, color: i64, key: i64) -> Result<Group> {
+        let mut all = vec![0; 2 * self.size()];
+        self.all_gather("split", &[color, key], &mut all)?;
+        let mut places: Vec<usize> =
+            (0..self.size()).filter(|i| all[2 * i] == color).collect();
+        places.sort_by_key(|place| all[2 * place + 1]);
+        self.subgroup(name, &places)
+    }
+
+    /// `data` becomes what `reduce` makes of all members' data, element by element, in
+    /// the order of their places.
+    ///
+    /// # Errors
+    /// The members disagree, or one of them failed or will never make this call.
+    #[track_caller]
+    pub fn all_reduce<T: Number>(
+        &self,
+        family: &'static str,
+        data: &mut [T],
+        reduce: Reduce,
+    ) -> Result<()> {
+        check_average::<T>(reduce)?;
+        self.collective(Call::in_place(Op::AllReduce(reduce), family, data))
+    }
+    /// As [`Group::all_reduce`], started now: the lease is the call's until it was
+    /// waited for.
+    ///
+    /// # Errors
+    /// The members disagree, or one of them failed.
+    #[track_caller]
+    pub fn start_all_reduce<T: Number, L: DerefMut<Target = [T]> + 'static>(
+        &self,
+        family: &'static str,
+        lease: L,
+        reduce: Reduce,
+    ) -> Result<Pending<L>> {
+        check_average::<T>(reduce)?;
+        let mut lease = Box::new(lease);
+        let call = Call::in_place(Op::AllReduce(reduce), family, &mut lease[..]);
+        self.start(call, lease)
+    }
+
+    /// `out [size · n]` becomes all members' `part [n]`, in the order of their places.
+    ///
+    /// # Errors
+    /// As for [`Group::all_reduce`]; or `out` is not that long.
+    #[track_caller]
+    pub fn all_gather<T: Number>(
+        &self,
+        family: &'static str,
+        part: &[T],
+        out: &mut [T],
+    ) -> Result<()> {
+        self.check_length("all_gather", "out", out.len(), self.size() * part.len())?;
+        self.collective(Call::new(Op::AllGather, family, part, out))
+    }
+    /// Of `data [size · n]`, this member's part is there; the others' are filled in.
+    /// Started now.
+    ///
+    /// # Errors
+    /// As for [`Group::start_all_reduce`]; or `data` does not divide.
+    #[track_caller]
+    pub fn start_all_gather<T: Number, L: DerefMut<Target = [T]> + 'static>(
+        &self,
+        family: &'static str,
+        lease: L,
+    ) -> Result<Pending<L>> {
+        let mut lease = Box::new(lease);
+        let data = &mut lease[..];
+        let n = data.len() / self.size();
+        self.check_length("all_gather", "data", data.len(), self.size() * n)?;
+        let mut call = Call::in_place(Op::AllGather, family, data);
+        call.keep_input(self.rank() * n..(self.rank() + 1) * n);
+        self.start(call, lease)
+    }
+
+    /// `out [n]` becomes this member's part of what `reduce` makes of all members'
+    /// `data [size · n]`.
+    ///
+    /// # Errors
+    /// As for [`Group::all_reduce`]; or `data` is not that long.
+    #[track_caller]
+    pub fn reduce_scatter<T: Number>(
+        &self,
+        family: &'static str,
+        data: &[T],
+        out: &mut [T],
+        reduce: Reduce,
+    ) -> Result<()> {
+        check_average::<T>(reduce)?;
+        let want = self.size() * out.len();
+        self.check_length("reduce_scatter", "data", data.len(), want)?;
+        self.collective(Call::new(Op::ReduceScatter(reduce), family, data, out))
+    }
+    /// Of `data [size · n]`, this member's part becomes what `reduce` makes of all
+    /// members'; the rest stays as it is. Started now.
+    ///
+    /// # Errors
+    /// As for [`Group::start_all_reduce`]; or `data` does not divide.
+    #[track_caller]
+    pub fn start_reduce_scatter<T: Number, L: DerefMut<Target = [T]> + 'static>(
+        &self,
+        family: &'static str,
+        lease: L,
+        reduce: Reduce,
+    ) -> Result<Pending<L>> {
+        check_average::<T>(reduce)?;
+        let mut lease = Box::new(lease);
+        let data = &mut lease[..];
+        let n = data.len() / self.size();
+        self.check_length("reduce_scatter", "data", data.len(), self.size() * n)?;
+        let mut call = Call::in_place(Op::ReduceScatter(reduce), family, data);
+        call.keep_output(self.rank() * n..(self.rank() + 1) * n);
+        self.start(call, lease)
+    }
+
+    /// Sends `counts[0][i]` elements of `data` to place `i`, in order, and receives
+    /// `counts[1][i]` from it into `out`.
+    ///
+    /// # Errors
+    /// As for [`Group::all_reduce`]; or the counts are not one for each place, do not
+    /// add up to the lengths, or are not what the other end says.
+    #[track_caller]
+    pub fn all_to_all<T: Number>(
+        &self,
+        family: &'static str,
+        data: &[T],
+        out: &mut [T],
+        counts: [&[usize]; 2],
+    ) -> Result<()> {
+        for (counts, what, len) in
+            [(counts[0], "data", data.len()), (counts[1], "out", out.len())]
+        {
+            let op = "all_to_all";
+            self.check_length(op, "counts", counts.len(), self.size())?;
+            self.check_length(op, what, len, counts.iter().sum())?;
+        }
+        let mut call = Call::new(Op::AllToAll, family, data, out);
+        call.counts = counts.map(<[usize]>::to_vec);
+        self.collective(call)
+    }
+
+    /// Everyone's `data` becomes that of place `root`.
+    ///
+    /// # Errors
+    /// As for [`Group::all_reduce`]; or there is no such place.
+    #[track_caller]
+    pub fn broadcast<T: Number>(
+        &self,
+        family: &'static str,
+        data: &mut [T],
+        root: usize,
+    ) -> Result<()> {
+        self.check_place("broadcast", root)?;
+        self.collective(Call::in_place(Op::Broadcast { root }, family, data))
+    }
+    /// Returns when all members have called it.
+    ///
+    /// # Errors
+    /// As for [`Group::all_reduce`].
+    #[track_caller]
+    pub fn barrier(&self, family: &'static str) -> Result<()> {
+        self.collective(Call::in_place::<u8>(Op::Barrier, family, &mut []))
+    }
+
+    /// Sends `data` to place `to`; returns when it has been received.
+    ///
+    /// # Errors
+    /// The receiver expects something else, failed, or will never receive it; or it is
+    /// this rank, or none.
+    #[track_caller]
+    pub fn send<T: Number>(
+        &self,
+        family: &'static str,
+        data: &[T],
+        to: usize,
+    ) -> Result<()> {
+        self.check_other("send", to)?;
+        self.message(Call::new(Op::Send(to), family, data, &mut []), to)
+    }
+    /// `data` becomes what place `from` sends.
+    ///
+    /// # Errors
+    /// As for [`Group::send`].
+    #[track_caller]
+    pub fn recv<T: Number>(
+        &self,
+        family: &'static str,
+        data: &mut [T],
+        from: usize,
+    ) -> Result<()> {
+        self.check_other("recv", from)?;
+        self.message(Call::new(Op::Recv(from), family, &[], data), from)
+    }
+    /// Sends to one place and receives from one, which may be another, at the same
+    /// time: in a ring, where everyone sends first, nobody would ever receive.
+    ///
+    /// # Errors
+    /// As for [`Group::send`].
+    #[track_caller]
+    pub fn exchange<T: Number>(
+        &self,
+        family: &'static str,
+        data: &[T],
+        to: usize,
+        out: &mut [T],
+        from: usize,
+    ) -> Result<()> {
+        self.check_other("exchange", to)?;
+        self.check_other("exchange", from)?;
+        let start = Instant::now();
+        let send = Call::new(Op::Send(to), family, data, &mut []);
+        let recv = Call::new(Op::Recv(from), family, &[], out);
+        let stopwatch = self.book(&send);
+        let sent = self.post_message(send, to)?;
+        // Posted, and so not to be left behind: from here on both are waited for.
+        let received = self.post_message(recv, from);
+        let sent = self.until_over(&sent);
+        self.until_over(&received?)?;
+        sent?;
+        stopwatch.stop(start.elapsed(), Default::default());
+        Ok(())
+    }
+    /// As [`Group::send`], started now.
+    ///
+    /// # Errors
+    /// As for [`Group::send`].
+    #[track_caller]
+    pub fn start_send<T: Number, L: DerefMut<Target = [T]> + 'static>(
+        &self,
+        family: &'static str,
+        lease: L,
+        to: usize,
+    ) -> Result<Pending<L>> {
+        self.check_other("send", to)?;
+        let mut lease = Box::new(lease);
+        let call = Call::new(Op::Send(to), family, &lease[..], &mut []);
+        let _ = &mut lease;
+        self.start_message(call, to, lease)
+    }
+    /// As [`Group::recv`], started now.
+    ///
+    /// # Errors
+    /// As for [`Group::send`].
+    #[track_caller]
+    pub fn start_recv<T: Number, L: DerefMut<Target = [T]> + 'static>(
+        &self,
+        family: &'static str,
+        lease: L,
+        from: usize,
+    ) -> Result<Pending<L>> {
+        self.check_other("recv", from)?;
+        let mut lease = Box::new(lease);
+        let call = Call::new(Op::Recv(from), family, &[], &mut lease[..]);
+        self.start_message(call, from, lease)
+    }
+
+    /// Makes a call, and waits for it.
+    fn collective(&self, call: Call) -> Result<()> {
+        if self.size() == 1 {
+            // SAFETY: the call's memory is lent to it, and there is no other member.
+            unsafe { (call.work)(&[&call], 0) }
+            return Ok(());
+        }
+        let start = Instant::now();
+        let stopwatch = self.book(&call);
+        let slot = self.post(call)?;
+        let world = &self.0.world;
+        world.until_ready(&slot, Some(self.world_rank()))?;
+        world.work(&slot, self.rank());
+        self.until_over(&slot)?;
+        stopwatch.stop(start.elapsed(), Default::default());
+        Ok(())
+    }
+    fn message(&self, call: Call, other: usize) -> Result<()> {
+        let start = Instant::now();
+        let stopwatch = self.book(&call);
+        let slot = self.post_message(call, other)?;
+        self.until_over(&slot)?;
+        stopwatch.stop(start.elapsed(), Default::default());
+        Ok(())
+    }
+    fn start<L>(&self, call: Call, lease: Box<L>) -> Result<Pending<L>> {
+        if self.size() == 1 {
+            self.collective(call)?;
+            return Ok(Pending { flight: None, lease: Some(lease) });
+        }
+        let (started, stopwatch) = (Instant::now(), self.book(&call));
+        let slot = self.post(call)?;
+        let flight = Flight { group: self.clone(), slot, started, stopwatch };
+        // From here on, the lease is waited for whatever happens.
+        let pending = Pending { flight: Some(flight), lease: Some(lease) };
+        if let Some(flight) = &pending.flight {
+            self.help(flight.slot.clone())?;
+        }
+        Ok(pending)
+    }
+    fn start_message<L>(
+        &self,
+        call: Call,
+        other: usize,
+        lease: Box<L>,
+    ) -> Result<Pending<L>> {
+        let (started, stopwatch) = (Instant::now(), self.book(&call));
+        let slot = self.post_message(call, other)?;
+        let flight = Flight { group: self.clone(), slot, started, stopwatch };
+        Ok(Pending { flight: Some(flight), lease: Some(lease) })
+    }
+    fn post(&self, call: Call) -> Result<Arc<Slot>> {
+        let mut order = self.order();
+        let key = Key { group: self.0.id, ends: None, ordinal: order.calls };
+        order.calls += 1;
+        drop(order);
+        let Inner { world, title, members, place, .. } = &*self.0;
+        Ok(world.post(key, title, members, *place, call)?.0)
+    }
+    /// Posts one end of a message; whoever comes second copies it.
+    fn post_message(&self, call: Call, other: usize) -> Result<Arc<Slot>> {
+        let sends = matches!(call.op, Op::Send(_));
+        let ends = if sends { [self.rank(), other] } else { [other, self.rank()] };
+        let mut order = self.order();
+        let ordinal = order.messages.entry(ends).or_default();
+        let key = Key { group: self.0.id, ends: Some(ends), ordinal: *ordinal };
+        *ordinal += 1;
+        drop(order);
+        let members = ends.map(|place| self.0.members[place]).into();
+        let place = usize::from(!sends);
+        let world = &self.0.world;
+        let (slot, last) = world.post(key, &self.0.title, &members, place, call)?;
+        if last {
+            world.work(&slot, place);
+        }
+        Ok(slot)
+    }
+    /// Has this rank's part of a started call made while the rank goes on. Each group
+    /// has a helper of its own, so that none waits for another's calls.
+    fn help(&self, slot: Arc<Slot>) -> Result<()> {
+        let mut order = self.order();
+        if order.helper.is_none() {
+            let (sender, slots) = channel::<Arc<Slot>>();
+            let (world, place) = (self.0.world.clone(), self.rank());
+            let rank = self.world_rank();
+            let run = move || {
+                memory::set_rank(rank);
+                // A call that failed is reported by whoever waits for it.
+                while let Ok(slot) = slots.recv() {
+                    if world.until_ready(&slot, None).is_ok() {
+                        world.work(&slot, place);
+                    }
+                }
+            };
+            let name = format!("rank {rank}, {}", self.0.name);
+            let thread = Builder::new().name(name).spawn(run);
+            thread.map_err(|error| {
+                Error::new(format!("rank {rank}: no thread for a helper: {error}"))
+            })?;
+            order.helper = Some(sender);
+        }
+        if let Some(helper) = &order.helper {
+            // It ends only with this handle.
+            let _ = helper.send(slot);
+        }
+        Ok(())
+    }
+    pub(crate) fn until_over(&self, slot: &Arc<Slot>) -> Result<()> {
+        self.0.world.until_over(slot, Some(self.world_rank()))
+    }
+    fn world_rank(&self) -> usize {
+        self.0.members[self.0.place]
+    }
+    fn book(&self, call: &Call) -> crate::ledger::Stopwatch {
+        let bytes = call.bytes(self.size(), self.rank());
+        self.0.ledger.call(call.family, &self.0.name, call.op.name(), bytes)
+    }
+    fn check_length(&self, op: &str, what: &str, n: usize, want: usize) -> Result<()> {
+        if n == want {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "{op} in group {}: {what} has {n} elements, expected {want}",
+            self.0.title
+        )))
+    }
+    fn check_place(&self, op: &str, place: usize) -> Result<()> {
+        if place < self.size() {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "{op} in group {}: place {place}, expected 0 to {}",
+            self.0.title,
+            self.size() - 1
+        )))
+    }
+    fn check_other(&self, op: &str, place: usize) -> Result<()> {
+        self.check_place(op, place)?;
+        if place != self.rank() {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "{op} in group {}: place {place} is this rank itself",
+            self.0.title
+        )))
+    }
+}
+
+fn check_average<T: Number>(reduce: Reduce) -> Result<()> {
+    let none = T::average(T::zero().widen(), 1).is_none();
+    if reduce == Reduce::Average && none {
+        let dtype = T::DTYPE.as_str();
+        return Err(Error::new(format!("{dtype} numbers have no average: sum them")));
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Ranks, groups of them, and what they tell each other.
+//!
+//! [`launch`] starts the ranks, each a thread with a [`Group`] of all of them. A group
+//! has collectives, which every member calls in the same order ([`Group::all_reduce`],
+//! [`Group::all_gather`], [`Group::reduce_scatter`], [`Group::all_to_all`],
+//! [`Group::broadcast`], [`Group::barrier`]), and messages between two of them
+//! ([`Group::send`], [`Group::recv`], [`Group::exchange`]). A collective can be started
+//! and waited for later ([`Group::start_all_reduce`] and others). Groups are made of
+//! groups: by hand ([`Group::subgroup`]), by color ([`Group::split`]), or as the axes
+//! of a [`Mesh`].
+//!
+//! ```
+//! use comm::{Reduce, launch};
+//!
+//! let sums = launch(3, |world| {
+//!     let mut data = [world.rank() as f32, 1.0];
+//!     world.all_reduce("gradients", &mut data, Reduce::Sum)?;
+//!     comm::Result::Ok(data)
+//! });
+//! assert_eq!(sums.unwrap(), [[3.0, 3.0]; 3]);
+//! ```
+//!
+//! **Sums are made in the order of the ranks**, 16-bit numbers in fp32 and rounded
+//! once: the same bits in every run, and on every rank.
+//!
+//! **Nothing ever hangs.** Ranks that disagree about a call, that wait for each other
+//! in a circle, or for one that has returned or panicked, are found at once, by what
+//! each of them waits for and not by a clock; every rank then gets an [`Error`] that
+//! says what each was calling, and where.
+//!
+//! **Everything is counted**: what a ring would send for each call, by family, group
+//! and operation, and how long the rank waited for it ([`Ledger`]).
+#![warn(missing_docs)]
+
+mod call;
+mod error;
+mod group;
+mod launch;
+mod ledger;
+mod mesh;
+mod number;
+mod pending;
+mod threads;
+
+pub use call::Reduce;
+pub use error::{Error, Result};
+pub use group::Group;
+pub use launch::launch;
+pub use ledger::{Entry, Ledger};
+pub use mesh::{Layout, Mesh};
+pub use number::Number;
+pub use pending::Pending;

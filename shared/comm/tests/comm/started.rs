@@ -1,0 +1,157 @@
+//! Calls that are started and waited for later: they overtake others, keep their
+//! memory, and are booked as hidden.
+use comm::{Reduce, Result, launch};
+use std::thread::sleep;
+use std::time::Duration;
+
+#[test]
+fn started_calls_come_in_order_and_overtake_other_groups() {
+    for ranks in [2, 3, 5] {
+        launch(ranks, |world| {
+            let (me, n) = (world.rank(), world.size());
+            let other = world.subgroup("other", &(0..n).collect::<Vec<_>>())?;
+            let of = |k: usize| vec![(me + k) as f32; 2000 + k];
+            let mut flying = vec![];
+            for k in 0..20 {
+                flying.push(world.start_all_reduce("grads", of(k), Reduce::Sum)?);
+                if k % 3 == me % 3 {
+                    // Ranks are at different places in the other group.
+                    sleep(Duration::from_micros(300));
+                }
+                if k == 10 {
+                    other.barrier("between")?;
+                }
+            }
+            let want = |k: usize| (0..n).map(|r| (r + k) as f32).sum::<f32>();
+            // Waited for backwards.
+            for (k, pending) in flying.into_iter().enumerate().rev() {
+                let x = pending.wait()?;
+                assert!(x.len() == 2000 + k && x.iter().all(|x| *x == want(k)));
+            }
+            Result::Ok(())
+        })
+        .unwrap();
+    }
+}
+
+/// While a call of one group waits for a rank, another group's goes on: that rank makes
+/// it before it joins the first.
+#[test]
+fn a_call_in_flight_delays_no_other_group() {
+    launch(2, |world| {
+        let [a, b] = [world.subgroup("a", &[0, 1])?, world.subgroup("b", &[0, 1])?];
+        let (x, y) = (vec![1f32; 9], vec![2f32; 9]);
+        let (x, y) = if world.rank() == 0 {
+            let first = a.start_all_reduce("x", x, Reduce::Sum)?;
+            let second = b.start_all_reduce("y", y, Reduce::Sum)?;
+            let y = second.wait()?;
+            world.barrier("b is over")?;
+            (first.wait()?, y)
+        } else {
+            let y = b.start_all_reduce("y", y, Reduce::Sum)?.wait()?;
+            world.barrier("b is over")?;
+            (a.start_all_reduce("x", x, Reduce::Sum)?.wait()?, y)
+        };
+        assert!(x == [2.0; 9] && y == [4.0; 9]);
+        Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn gathers_and_scatters_in_place() {
+    launch(3, |world| {
+        let me = world.rank();
+        let mut data = vec![0i64; 12];
+        data[me * 4..me * 4 + 4].fill(me as i64 + 1);
+        let data = world.start_all_gather("params", data)?.wait()?;
+        assert_eq!(data, [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
+        let data: Vec<f32> = (0..6).map(|i| (i * (me + 1)) as f32).collect();
+        let data =
+            world.start_reduce_scatter("grads", data, Reduce::Average)?.wait()?;
+        for i in 0..6 {
+            let own = i / 2 == me;
+            let want = if own { i * 2 } else { i * (me + 1) };
+            assert_eq!(data[i], want as f32, "{i} of rank {me}");
+        }
+        Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn messages_that_are_started_cross() {
+    launch(2, |world| {
+        let (me, other) = (world.rank(), 1 - world.rank());
+        let mut sent = vec![];
+        for k in 0..5 {
+            sent.push(world.start_send("act", vec![(10 * me + k) as f32; 4], other)?);
+        }
+        for k in 0..5 {
+            let x = world.start_recv("act", vec![0f32; 4], other)?.wait()?;
+            assert_eq!(x, [(10 * other + k) as f32; 4]);
+        }
+        for pending in sent {
+            pending.wait()?;
+        }
+        Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Memory that is dropped with its call stays until the call is over.
+#[test]
+fn dropping_waits() {
+    launch(2, |world| {
+        if world.rank() == 0 {
+            drop(world.start_all_reduce("x", vec![1f32; 5000], Reduce::Sum)?);
+            // Others' memory is over what was freed.
+            let _other = vec![7f32; 5000];
+            world.barrier("after")?;
+        } else {
+            sleep(Duration::from_millis(20));
+            let mut x = vec![2f32; 5000];
+            world.all_reduce("x", &mut x, Reduce::Sum)?;
+            assert!(x.iter().all(|x| *x == 3.0));
+            world.barrier("after")?;
+        }
+        Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_is_hidden_is_booked_as_such() {
+    let times = launch(2, |world| {
+        world.barrier("start")?;
+        let late = Duration::from_millis(200);
+        if world.rank() == 1 {
+            sleep(late);
+        }
+        let pending = world.start_all_reduce("x", vec![1f32; 100], Reduce::Sum)?;
+        if world.rank() == 0 {
+            sleep(late * 3 / 4);
+        }
+        pending.wait()?;
+        let all = world.ledger().entries();
+        let (.., entry) = all.iter().find(|(family, ..)| *family == "x").unwrap();
+        Result::Ok((entry.exposed.as_secs_f64(), entry.overlapped.as_secs_f64()))
+    })
+    .unwrap();
+    // Rank 0 slept for three quarters of the time that rank 1 was late, and then
+    // waited.
+    let (exposed, hidden) = times[0];
+    assert!(hidden >= 0.1, "{hidden} s were hidden");
+    assert!(exposed > 0.0 && exposed + hidden >= 0.15, "{exposed} s were waited");
+}
+
+#[test]
+fn a_lease_of_a_boxed_slice_or_a_vector_will_do() {
+    launch(2, |world| {
+        let boxed: Box<[f32]> = vec![1.0; 3].into();
+        let boxed = world.start_all_reduce("x", boxed, Reduce::Sum)?.wait()?;
+        assert_eq!(*boxed, [2.0; 3]);
+        Result::Ok(())
+    })
+    .unwrap();
+}
