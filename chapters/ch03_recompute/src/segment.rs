@@ -58,7 +58,8 @@ impl Again {
         let input = self.input.get()?;
         ops::record(|| (self.body)(&input))
     }
-    /// The output, for the backward of an operation that would have kept it.
+    /// The output, for the backward of an operation that would have kept it. Whoever
+    /// asks first has the body recorded; the tape is there for [`Again::backward`].
     fn output(&self) -> Result<Tensor> {
         let made = self.recorded.take();
         let made = made.map_or_else(|| self.record(), Ok)?;

@@ -117,6 +117,26 @@ fn segments_nest_and_follow_each_other() {
     }
 }
 
+/// Of a chain of segments without outputs, the input of the first is all there is.
+#[test]
+fn a_chain_keeps_its_first_input() {
+    memory::set_rank(4);
+    let live = || memory::account(4)[Family::Activations].live;
+    let (x, before) = (input(), live());
+    let double = |x: &Tensor| segment(x, Keep::Input, |x| ops::add(x, x));
+    let (y, tape) = ops::record(|| {
+        let y = double(&double(&double(&x)?)?)?;
+        ops::swiglu(&y)
+    })
+    .unwrap();
+    // Its result, which the caller holds.
+    let kept = live() - before - BYTES / 2;
+    assert!(kept < BYTES / 4, "{kept} bytes");
+    let dy = y.ones_like().unwrap();
+    let dx = tape.backward_from(&y, dy).unwrap().only().unwrap();
+    assert_eq!(dx.dims(), x.dims());
+}
+
 #[test]
 fn without_a_recording_the_body_runs_once() {
     let calls = Rc::new(Cell::new(0));
