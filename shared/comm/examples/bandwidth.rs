@@ -1,5 +1,5 @@
 //! How fast ranks exchange, beside a plain copy of as many bytes:
-//! `cargo run -p comm --example bandwidth`.
+//! `cargo run -p comm --example bandwidth [ROUNDS [RANKS KB]]`.
 //!
 //! For each number of ranks and size of buffer, the median of some rounds, in each of
 //! which every operation and the copy had their turn, so that whatever else the machine
@@ -15,7 +15,27 @@ const SIZES: [usize; 6] = [64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 <
 const OPERATIONS: [&str; 4] = ["copy", "all_reduce", "all_gather", "reduce_scatter"];
 
 fn main() {
-    let rounds = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(15);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let numbers: Option<Vec<usize>> =
+        words.iter().map(|word| word.parse().ok().filter(|n| *n > 0)).collect();
+    match numbers.as_deref() {
+        Some([]) => table(15),
+        Some([rounds]) => table(*rounds),
+        // For a script: the seconds of a copy and of each operation.
+        Some([rounds, ranks, kb]) => {
+            match launch(*ranks, |world| measure(&world, kb << 10, *rounds)) {
+                Ok(times) => {
+                    let seconds = times[0].map(|time| format!("{time:e}"));
+                    println!("{}", seconds.join(" "))
+                }
+                Err(error) => eprintln!("error: {error}"),
+            }
+        }
+        _ => eprintln!("expected [ROUNDS [RANKS KB]], numbers of at least 1"),
+    }
+}
+
+fn table(rounds: usize) {
     println!(
         "Seconds relative to a copy of as many bytes; GB/s of each rank's buffer."
     );
