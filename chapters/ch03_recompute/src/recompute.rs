@@ -3,9 +3,10 @@ use crate::config::{Config, Granularity, Method, Module};
 use crate::segment::Keep;
 use anyhow::{Result, ensure};
 
-/// What is kept for backward. The names, and what they mean, are Megatron-LM's
-/// (`--recompute-granularity`, `--recompute-modules`, `--recompute-method`,
-/// `--recompute-num-layers`).
+/// What is kept for backward. After Megatron-LM's `--recompute-granularity`,
+/// `--recompute-modules`, `--recompute-method` and `--recompute-num-layers`: of the
+/// modules, `norm` is its `layernorm`, `attention` is more than its `core_attn`, and
+/// `swiglu` is what `moe_act` is to experts.
 #[derive(Clone, Debug)]
 pub struct Recompute {
     /// Of the norms in front of attention and MLP.
@@ -24,7 +25,7 @@ impl Recompute {
     /// As the flags say, for a model of so many layers.
     ///
     /// # Errors
-    /// More layers are to be computed again than there are.
+    /// `--recompute-layers` is 0, or more than the model has.
     pub fn new(config: &Config, layers: usize) -> Result<Recompute> {
         let selective = config.recompute == Granularity::Selective;
         let modules = match &config.recompute_modules[..] {

@@ -115,7 +115,8 @@ fn innermost<T>(f: impl FnOnce(&mut Recording) -> T) -> Option<T> {
 }
 
 /// Notes that `output` was computed from `inputs`, and how its gradient goes on to
-/// theirs; does nothing while no recording is on.
+/// theirs. While no recording is on it leaves no note; observers hear of it all the
+/// same.
 pub fn note(
     op: &'static str,
     output: &Tensor,
