@@ -28,11 +28,16 @@ fn main() {
                     let seconds = times[0].map(|time| format!("{time:e}"));
                     println!("{}", seconds.join(" "))
                 }
-                Err(error) => eprintln!("error: {error}"),
+                Err(error) => fail(&error.to_string()),
             }
         }
-        _ => eprintln!("expected [ROUNDS [RANKS KB]], numbers of at least 1"),
+        _ => fail("expected [ROUNDS [RANKS KB]], numbers of at least 1"),
     }
+}
+
+fn fail(why: &str) {
+    eprintln!("error: {why}");
+    std::process::exit(1)
 }
 
 fn table(rounds: usize) {
@@ -47,7 +52,7 @@ fn table(rounds: usize) {
         for size in SIZES {
             match launch(ranks, |world| measure(&world, size, rounds)) {
                 Ok(times) => show(ranks, size, &times[0]),
-                Err(error) => return eprintln!("error: {error}"),
+                Err(error) => fail(&error.to_string()),
             }
         }
     }
@@ -79,11 +84,13 @@ fn measure(world: &Group, size: usize, rounds: usize) -> Result<[f64; 4]> {
                     "copy" => other.copy_from_slice(&data),
                     "all_reduce" => world.all_reduce("x", &mut data, Reduce::Max)?,
                     "all_gather" => {
-                        world.all_gather("x", &data[..part], &mut other)?;
+                        let out = &mut other[..part * world.size()];
+                        world.all_gather("x", &data[..part], out)?;
                     }
                     _ => {
                         let out = &mut other[..part];
-                        world.reduce_scatter("x", &data, out, Reduce::Sum)?;
+                        let data = &data[..part * world.size()];
+                        world.reduce_scatter("x", data, out, Reduce::Sum)?;
                     }
                 }
                 std::hint::black_box((&mut data, &mut other));

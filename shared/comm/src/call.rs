@@ -273,10 +273,11 @@ unsafe fn reduce_scatter<T: Number>(calls: &[&Call], place: usize) {
     let each = calls[place].output.0;
     // SAFETY: the caller's.
     unsafe {
-        let out = calls[place].output::<T>(0..each);
         let range = place * each..(place + 1) * each;
         reduce::<T>(calls, how, range.clone(), |block, sums| {
-            let out = &mut out[block.start - range.start..block.end - range.start];
+            // Block by block: in place, it is the input of the blocks to come.
+            let part = block.start - range.start..block.end - range.start;
+            let out = calls[place].output::<T>(part);
             out.iter_mut().zip(sums).for_each(|(out, sum)| *out = T::narrow(*sum));
         })
     }

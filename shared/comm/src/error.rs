@@ -2,8 +2,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// What every rank is told when one call fails: all later calls of all ranks fail with
-/// the same.
+/// What is wrong. If it is about what several ranks do, all of them are told, and all
+/// later calls fail with the same; if it is about the arguments of one call (a length,
+/// a place), only its caller is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(Arc<str>);
 

@@ -3,9 +3,10 @@ use crate::call::{Call, Op, Reduce};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::number::Number;
-use crate::pending::{Flight, Pending};
+use crate::pending::{Lease, Pending};
 use crate::threads::{Key, Slot, World};
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::ops::DerefMut;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,8 +18,11 @@ use std::time::Instant;
 /// Every member makes the same collective calls in the same order, each with a label of
 /// what it is for (its *family*, in the [`Ledger`]); calls of different groups may
 /// overtake each other. In a group of one, nothing is sent and nothing is booked.
+///
+/// A handle stays in the thread of its rank, of which it is known at any time whether
+/// it computes or waits.
 #[derive(Clone)]
-pub struct Group(Arc<Inner>);
+pub struct Group(Arc<Inner>, PhantomData<*const ()>);
 
 struct Inner {
     world: Arc<World>,
@@ -65,7 +69,7 @@ impl Group {
         let title = format!("{name} {members:?}").into();
         let (name, order) = (name.into(), Mutex::default());
         let inner = Inner { world, id, name, title, members, place, ledger, order };
-        Group(Arc::new(inner))
+        Group(Arc::new(inner), PhantomData)
     }
     fn order(&self) -> MutexGuard<'_, Order> {
         self.0.order.lock().unwrap_or_else(|e| e.into_inner())
@@ -106,14 +110,14 @@ impl Group {
         for (i, place) in places.iter().enumerate() {
             if *place >= self.size() {
                 let last = self.size() - 1;
-                return Err(wrong(format!("{place} is none: expected 0 to {last}")));
+                return Err(wrong(format!("there is no {place}, but 0 to {last}")));
             }
             if places[..i].contains(place) {
                 return Err(wrong(format!("{place} is named twice")));
             }
         }
         let Some(place) = places.iter().position(|place| *place == self.rank()) else {
-            return Err(wrong(format!("{} is not in it, and makes it", self.rank())));
+            return Err(wrong(format!("{}, who makes it, is not in it", self.rank())));
         };
         let members: Arc<[usize]> =
             places.iter().map(|place| self.0.members[*place]).collect();
@@ -154,7 +158,7 @@ impl Group {
         data: &mut [T],
         reduce: Reduce,
     ) -> Result<()> {
-        check_average::<T>(reduce)?;
+        self.check_average::<T>(reduce)?;
         self.collective(Call::in_place(Op::AllReduce(reduce), family, data))
     }
     /// As [`Group::all_reduce`], started now: the lease is the call's until it was
@@ -169,9 +173,10 @@ impl Group {
         lease: L,
         reduce: Reduce,
     ) -> Result<Pending<L>> {
-        check_average::<T>(reduce)?;
-        let mut lease = Box::new(lease);
-        let call = Call::in_place(Op::AllReduce(reduce), family, &mut lease[..]);
+        self.check_average::<T>(reduce)?;
+        let (lease, call) = Lease::new(lease, |data| {
+            Call::in_place(Op::AllReduce(reduce), family, data)
+        });
         self.start(call, lease)
     }
 
@@ -200,11 +205,10 @@ impl Group {
         family: &'static str,
         lease: L,
     ) -> Result<Pending<L>> {
-        let mut lease = Box::new(lease);
-        let data = &mut lease[..];
-        let n = data.len() / self.size();
-        self.check_length("all_gather", "data", data.len(), self.size() * n)?;
-        let mut call = Call::in_place(Op::AllGather, family, data);
+        let n = lease.len() / self.size();
+        self.check_length("all_gather", "data", lease.len(), self.size() * n)?;
+        let (lease, mut call) =
+            Lease::new(lease, |data| Call::in_place(Op::AllGather, family, data));
         call.keep_input(self.rank() * n..(self.rank() + 1) * n);
         self.start(call, lease)
     }
@@ -222,7 +226,7 @@ impl Group {
         out: &mut [T],
         reduce: Reduce,
     ) -> Result<()> {
-        check_average::<T>(reduce)?;
+        self.check_average::<T>(reduce)?;
         let want = self.size() * out.len();
         self.check_length("reduce_scatter", "data", data.len(), want)?;
         self.collective(Call::new(Op::ReduceScatter(reduce), family, data, out))
@@ -239,12 +243,12 @@ impl Group {
         lease: L,
         reduce: Reduce,
     ) -> Result<Pending<L>> {
-        check_average::<T>(reduce)?;
-        let mut lease = Box::new(lease);
-        let data = &mut lease[..];
-        let n = data.len() / self.size();
-        self.check_length("reduce_scatter", "data", data.len(), self.size() * n)?;
-        let mut call = Call::in_place(Op::ReduceScatter(reduce), family, data);
+        self.check_average::<T>(reduce)?;
+        let n = lease.len() / self.size();
+        self.check_length("reduce_scatter", "data", lease.len(), self.size() * n)?;
+        let (lease, mut call) = Lease::new(lease, |data| {
+            Call::in_place(Op::ReduceScatter(reduce), family, data)
+        });
         call.keep_output(self.rank() * n..(self.rank() + 1) * n);
         self.start(call, lease)
     }
@@ -268,8 +272,11 @@ impl Group {
         {
             let op = "all_to_all";
             self.check_length(op, "counts", counts.len(), self.size())?;
-            self.check_length(op, what, len, counts.iter().sum())?;
+            let all = counts.iter().try_fold(0usize, |sum, n| sum.checked_add(*n));
+            self.check_length(op, what, len, all.unwrap_or(usize::MAX))?;
         }
+        let [own, back] = counts.map(|counts| counts[self.rank()]);
+        self.check_length("all_to_all", "what stays here", back, own)?;
         let mut call = Call::new(Op::AllToAll, family, data, out);
         call.counts = counts.map(<[usize]>::to_vec);
         self.collective(call)
@@ -347,6 +354,7 @@ impl Group {
         let send = Call::new(Op::Send(to), family, data, &mut []);
         let recv = Call::new(Op::Recv(from), family, &[], out);
         let stopwatch = self.book(&send);
+        self.book(&recv);
         let sent = self.post_message(send, to)?;
         // Posted, and so not to be left behind: from here on both are waited for.
         let received = self.post_message(recv, from);
@@ -368,9 +376,8 @@ impl Group {
         to: usize,
     ) -> Result<Pending<L>> {
         self.check_other("send", to)?;
-        let mut lease = Box::new(lease);
-        let call = Call::new(Op::Send(to), family, &lease[..], &mut []);
-        let _ = &mut lease;
+        let (lease, call) =
+            Lease::new(lease, |data| Call::new(Op::Send(to), family, data, &mut []));
         self.start_message(call, to, lease)
     }
     /// As [`Group::recv`], started now.
@@ -385,8 +392,8 @@ impl Group {
         from: usize,
     ) -> Result<Pending<L>> {
         self.check_other("recv", from)?;
-        let mut lease = Box::new(lease);
-        let call = Call::new(Op::Recv(from), family, &[], &mut lease[..]);
+        let (lease, call) =
+            Lease::new(lease, |data| Call::new(Op::Recv(from), family, &[], data));
         self.start_message(call, from, lease)
     }
 
@@ -415,31 +422,32 @@ impl Group {
         stopwatch.stop(start.elapsed(), Default::default());
         Ok(())
     }
-    fn start<L>(&self, call: Call, lease: Box<L>) -> Result<Pending<L>> {
+    fn start<L>(&self, call: Call, lease: Lease<L>) -> Result<Pending<L>> {
+        // If anything fails before the call is posted, the lease ends here.
+        let mut pending = Pending::new(None, lease);
         if self.size() == 1 {
             self.collective(call)?;
-            return Ok(Pending { flight: None, lease: Some(lease) });
+            return Ok(pending);
         }
-        let (started, stopwatch) = (Instant::now(), self.book(&call));
+        let (start, stopwatch) = (Instant::now(), self.book(&call));
+        let helper = self.helper()?;
         let slot = self.post(call)?;
-        let flight = Flight { group: self.clone(), slot, started, stopwatch };
-        // From here on, the lease is waited for whatever happens.
-        let pending = Pending { flight: Some(flight), lease: Some(lease) };
-        if let Some(flight) = &pending.flight {
-            self.help(flight.slot.clone())?;
-        }
+        // It ends only with this handle.
+        let _ = helper.send(slot.clone());
+        pending.fly(self.clone(), slot, start, stopwatch);
         Ok(pending)
     }
     fn start_message<L>(
         &self,
         call: Call,
         other: usize,
-        lease: Box<L>,
+        lease: Lease<L>,
     ) -> Result<Pending<L>> {
-        let (started, stopwatch) = (Instant::now(), self.book(&call));
+        let mut pending = Pending::new(None, lease);
+        let (start, stopwatch) = (Instant::now(), self.book(&call));
         let slot = self.post_message(call, other)?;
-        let flight = Flight { group: self.clone(), slot, started, stopwatch };
-        Ok(Pending { flight: Some(flight), lease: Some(lease) })
+        pending.fly(self.clone(), slot, start, stopwatch);
+        Ok(pending)
     }
     fn post(&self, call: Call) -> Result<Arc<Slot>> {
         let mut order = self.order();
@@ -467,35 +475,38 @@ impl Group {
         }
         Ok(slot)
     }
-    /// Has this rank's part of a started call made while the rank goes on. Each group
-    /// has a helper of its own, so that none waits for another's calls.
-    fn help(&self, slot: Arc<Slot>) -> Result<()> {
+    /// Makes this rank's part of started calls while the rank goes on. Each group has a
+    /// helper of its own, so that none waits for another's calls.
+    fn helper(&self) -> Result<Sender<Arc<Slot>>> {
         let mut order = self.order();
-        if order.helper.is_none() {
-            let (sender, slots) = channel::<Arc<Slot>>();
-            let (world, place) = (self.0.world.clone(), self.rank());
-            let rank = self.world_rank();
-            let run = move || {
-                memory::set_rank(rank);
-                // A call that failed is reported by whoever waits for it.
-                while let Ok(slot) = slots.recv() {
-                    if world.until_ready(&slot, None).is_ok() {
-                        world.work(&slot, place);
-                    }
-                }
-            };
-            let name = format!("rank {rank}, {}", self.0.name);
-            let thread = Builder::new().name(name).spawn(run);
-            thread.map_err(|error| {
-                Error::new(format!("rank {rank}: no thread for a helper: {error}"))
-            })?;
-            order.helper = Some(sender);
-        }
         if let Some(helper) = &order.helper {
-            // It ends only with this handle.
-            let _ = helper.send(slot);
+            return Ok(helper.clone());
         }
-        Ok(())
+        let (sender, slots) = channel::<Arc<Slot>>();
+        let (world, place) = (self.0.world.clone(), self.rank());
+        let rank = self.world_rank();
+        let run = move || {
+            memory::set_rank(rank);
+            // A call that failed is reported by whoever waits for it.
+            while let Ok(slot) = slots.recv() {
+                if world.until_ready(&slot, None).is_ok() {
+                    world.work(&slot, place);
+                }
+            }
+        };
+        let name = format!("rank {rank}, {}", self.0.name);
+        Builder::new().name(name).spawn(run).map_err(|error| {
+            Error::new(format!("rank {rank}: no thread for a helper: {error}"))
+        })?;
+        order.helper = Some(sender.clone());
+        Ok(sender)
+    }
+    pub(crate) fn is_hopeless(&self, slot: &Slot) -> bool {
+        self.0.world.is_hopeless(slot)
+    }
+    pub(crate) fn give_up(&self) {
+        let why = format!("rank {} panicked with a call in flight", self.world_rank());
+        self.0.world.give_up(Error::new(why));
     }
     pub(crate) fn until_over(&self, slot: &Arc<Slot>) -> Result<()> {
         self.0.world.until_over(slot, Some(self.world_rank()))
@@ -512,7 +523,8 @@ impl Group {
             return Ok(());
         }
         Err(Error::new(format!(
-            "{op} in group {}: {what} has {n} elements, expected {want}",
+            "rank {}: {op} in group {}: {what} has {n} elements, expected {want}",
+            self.world_rank(),
             self.0.title
         )))
     }
@@ -521,7 +533,8 @@ impl Group {
             return Ok(());
         }
         Err(Error::new(format!(
-            "{op} in group {}: place {place}, expected 0 to {}",
+            "rank {}: {op} in group {}: place {place}, expected 0 to {}",
+            self.world_rank(),
             self.0.title,
             self.size() - 1
         )))
@@ -532,17 +545,21 @@ impl Group {
             return Ok(());
         }
         Err(Error::new(format!(
-            "{op} in group {}: place {place} is this rank itself",
+            "rank {}: {op} in group {}: place {place} is this rank itself",
+            self.world_rank(),
             self.0.title
         )))
     }
-}
-
-fn check_average<T: Number>(reduce: Reduce) -> Result<()> {
-    let none = T::average(T::zero().widen(), 1).is_none();
-    if reduce == Reduce::Average && none {
-        let dtype = T::DTYPE.as_str();
-        return Err(Error::new(format!("{dtype} numbers have no average: sum them")));
+    fn check_average<T: Number>(&self, reduce: Reduce) -> Result<()> {
+        let none = T::average(T::zero().widen(), 1).is_none();
+        if reduce != Reduce::Average || !none {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "rank {}: an average in group {}: {} numbers have no average: sum them",
+            self.world_rank(),
+            self.0.title,
+            T::DTYPE.as_str()
+        )))
     }
-    Ok(())
 }

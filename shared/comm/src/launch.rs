@@ -18,21 +18,30 @@ const STACK: usize = 64 << 20;
 /// end.
 ///
 /// # Errors
-/// A rank failed: of several, the one that failed first, with its number.
+/// A rank failed: of several, the one that failed first, with its number. Or there are
+/// no ranks.
 pub fn launch<T: Send, E: Display + Send>(
     ranks: usize,
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
+    if ranks == 0 {
+        return Err(Error::new("0 ranks: expected at least 1"));
+    }
     let world = World::new(ranks);
     let run = |rank: usize| {
         memory::set_rank(rank);
-        let group = Group::world(world.clone(), ranks, rank);
-        let outcome = catch_unwind(AssertUnwindSafe(|| f(group)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let group = Group::world(world.clone(), ranks, rank);
+            f(group).map_err(|error| format!("rank {rank}: {error:#}"))
+        }));
         let (outcome, why) = match outcome {
             Ok(Ok(result)) => (Some(result), None),
-            Ok(Err(error)) => (None, Some(format!("rank {rank}: {error:#}"))),
+            Ok(Err(error)) => (None, Some(error)),
             Err(panic) => {
-                (None, Some(format!("rank {rank} panicked: {}", said(&*panic))))
+                let why = format!("rank {rank} panicked: {}", said(&*panic));
+                // Dropping it could panic again.
+                std::mem::forget(panic);
+                (None, Some(why))
             }
         };
         world.returned(rank, why.map(Error::new));

@@ -19,9 +19,10 @@ pub struct Entry {
     pub calls: u64,
     /// Bytes that this rank would send in a ring, padding included.
     pub bytes: u64,
-    /// Time in which the rank did nothing but wait for them.
+    /// Time in which the rank did nothing but make them, or wait for them.
     pub exposed: Duration,
-    /// Time in which they were under way while the rank computed.
+    /// Time in which they were under way, waiting for late ranks included, while the
+    /// rank computed.
     pub overlapped: Duration,
 }
 

@@ -23,10 +23,11 @@
 //! **Sums are made in the order of the ranks**, 16-bit numbers in fp32 and rounded
 //! once: the same bits in every run, and on every rank.
 //!
-//! **Nothing ever hangs.** Ranks that disagree about a call, that wait for each other
+//! **Nothing hangs here.** Ranks that disagree about a call, that wait for each other
 //! in a circle, or for one that has returned or panicked, are found at once, by what
 //! each of them waits for and not by a clock; every rank then gets an [`Error`] that
-//! says what each was calling, and where.
+//! says what each was calling, and where. (What ranks wait for elsewhere, in a channel
+//! or a lock of their own, is not seen.)
 //!
 //! **Everything is counted**: what a ring would send for each call, by family, group
 //! and operation, and how long the rank waited for it ([`Ledger`]).

@@ -58,7 +58,8 @@ impl Layout {
             )));
         }
         let rest = |sizes: [(&str, usize); 3]| {
-            let product: usize = sizes.iter().map(|(_, n)| n).product();
+            let product = sizes.iter().try_fold(1usize, |p, (_, n)| p.checked_mul(*n));
+            let product = product.unwrap_or(0);
             if product > 0 && world > 0 && world.is_multiple_of(product) {
                 return Ok(world / product);
             }
@@ -165,7 +166,8 @@ impl Mesh {
         &self.world
     }
     /// The ranks that differ from this one along that axis only: `tp`, `cp`, `dp`,
-    /// `pp`; of experts `etp`, `ep`, `edp`; and together `tp-cp` and `etp-ep`.
+    /// `pp`; of experts `etp`, `ep`, `edp`; along several `tp-cp`, `etp-ep`, `data` and
+    /// `model`.
     ///
     /// # Errors
     /// There is no such axis.

@@ -2,8 +2,13 @@
 use candle_core::WithDType;
 use half::{bf16, f16};
 
+/// Kernels rely on what these types are.
+mod sealed {
+    pub trait Sealed {}
+}
+
 /// A type of numbers that ranks exchange: f64, f32, bf16, f16, i64, u32 and u8.
-pub trait Number: WithDType {
+pub trait Number: WithDType + sealed::Sealed {
     /// What sums of it are made in.
     type Sum: Copy + Send;
     /// The same number there.
@@ -20,6 +25,7 @@ pub trait Number: WithDType {
 
 macro_rules! float {
     ($t:ty, $sum:ty, $widen:expr, $narrow:expr) => {
+        impl sealed::Sealed for $t {}
         impl Number for $t {
             type Sum = $sum;
             #[inline(always)]
@@ -49,6 +55,7 @@ macro_rules! float {
 
 macro_rules! integer {
     ($t:ty) => {
+        impl sealed::Sealed for $t {}
         impl Number for $t {
             type Sum = $t;
             #[inline(always)]

@@ -3,42 +3,88 @@ use crate::error::Result;
 use crate::group::Group;
 use crate::ledger::Stopwatch;
 use crate::threads::Slot;
+use std::ops::DerefMut;
+use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A call in flight, and the memory that it works on.
 ///
-/// Dropping it waits for the call, since others may still read that memory.
+/// Dropping it waits for the call, since others may still read that memory. (If it is
+/// forgotten, the memory is never freed.)
 #[must_use = "a started call is over only when it was waited for"]
 pub struct Pending<L> {
     /// `None` in a group of one, and once it was waited for.
-    pub(crate) flight: Option<Flight>,
-    /// Boxed: what it lends must not move with it.
-    pub(crate) lease: Option<Box<L>>,
+    flight: Option<Flight>,
+    lease: Lease<L>,
 }
 
 pub(crate) struct Flight {
     pub group: Group,
     pub slot: Arc<Slot>,
+    /// When it was under way.
     pub started: Instant,
     pub stopwatch: Stopwatch,
 }
 
+/// Memory that others have pointers into: it stays where it is, and nobody claims it
+/// while the lease moves.
+pub(crate) struct Lease<L>(NonNull<L>);
+
+impl<T, L: DerefMut<Target = [T]>> Lease<L> {
+    /// With what `call` makes of the memory.
+    pub fn new<C>(lease: L, call: impl FnOnce(&mut [T]) -> C) -> (Lease<L>, C) {
+        let start = NonNull::from(Box::leak(Box::new(lease)));
+        // SAFETY: nobody else has the pointer yet.
+        let call = call(unsafe { &mut *start.as_ptr() });
+        (Lease(start), call)
+    }
+}
+
+impl<L> Lease<L> {
+    /// # Safety
+    /// The call is over, and the lease is not used again.
+    unsafe fn free(&mut self) -> Box<L> {
+        // SAFETY: it was leaked from a box; the caller's.
+        unsafe { Box::from_raw(self.0.as_ptr()) }
+    }
+}
+
 impl<L> Pending<L> {
-    /// Whether it is over, so that waiting would take no time.
+    pub(crate) fn new(flight: Option<Flight>, lease: Lease<L>) -> Pending<L> {
+        Pending { flight, lease }
+    }
+    /// From now on it is under way; `start` is when its caller began to start it.
+    pub(crate) fn fly(
+        &mut self,
+        group: Group,
+        slot: Arc<Slot>,
+        start: Instant,
+        stopwatch: Stopwatch,
+    ) {
+        let started = Instant::now();
+        stopwatch.stop(started - start, Duration::ZERO);
+        self.flight = Some(Flight { group, slot, started, stopwatch });
+    }
+    /// Whether waiting would take no time: it is over, or some rank has failed or
+    /// returned without it. Between two questions do something: a rank that only asks
+    /// counts as one that computes, for which others may wait.
     pub fn is_over(&self) -> bool {
-        self.flight.as_ref().is_none_or(|flight| flight.slot.is_over())
+        self.flight.as_ref().is_none_or(|flight| {
+            flight.slot.is_over() || flight.group.is_hopeless(&flight.slot)
+        })
     }
     /// Waits until it is over, and returns the memory.
     ///
     /// # Errors
-    /// Another rank failed, or will never make its part of the call.
+    /// Another rank failed, or will never make its part of the call. The memory is
+    /// freed then.
     pub fn wait(mut self) -> Result<L> {
         self.land()?;
-        match self.lease.take() {
-            Some(lease) => Ok(*lease),
-            None => unreachable!("taken only here, where `self` ends"),
-        }
+        // SAFETY: it has landed, and `self` is not dropped.
+        let lease = unsafe { self.lease.free() };
+        std::mem::forget(self);
+        Ok(*lease)
     }
     fn land(&mut self) -> Result<()> {
         let Some(flight) = self.flight.take() else { return Ok(()) };
@@ -46,7 +92,7 @@ impl<L> Pending<L> {
         flight.group.until_over(&flight.slot)?;
         let over = flight.slot.over_at().unwrap_or(waiting);
         // What went on while this rank did something else.
-        let hidden = over.min(waiting).duration_since(flight.started);
+        let hidden = over.min(waiting).saturating_duration_since(flight.started);
         flight.stopwatch.stop(waiting.elapsed(), hidden);
         Ok(())
     }
@@ -54,7 +100,13 @@ impl<L> Pending<L> {
 
 impl<L> Drop for Pending<L> {
     fn drop(&mut self) {
+        if let (Some(flight), true) = (&self.flight, std::thread::panicking()) {
+            // Others need not wait for a rank that is on its way out.
+            flight.group.give_up();
+        }
         // An error is no news: every later call of this rank returns it.
         let _ = self.land();
+        // SAFETY: it has landed, or failed and will never be made; and this is the end.
+        drop(unsafe { self.lease.free() });
     }
 }

@@ -83,16 +83,16 @@ impl Slot {
         let what = if self.key.ends.is_some() { "message" } else { "call" };
         format!("{what} {} of group {}", self.key.ordinal, self.name)
     }
-    /// Why what was posted cannot be one call.
-    fn disagreement(&self) -> Option<String> {
+    /// Why what the member at `place` posted cannot be one call with what others have.
+    fn disagreement(&self, place: usize) -> Option<String> {
         let posted = || self.calls.iter().enumerate();
-        let mut calls = posted().filter_map(|(i, call)| Some((i, call.get()?)));
-        let (i, first) = calls.next()?;
+        let own = self.calls[place].get()?;
         let counts = |a: &Call, b: usize, which: usize| a.counts[which].get(b).copied();
-        let differs = calls.any(|(j, call)| {
-            !first.agrees(call)
-                || counts(first, j, 0) != counts(call, i, 1)
-                || counts(first, j, 1) != counts(call, i, 0)
+        let mut others = posted().filter_map(|(i, call)| Some((i, call.get()?)));
+        let differs = others.any(|(i, other)| {
+            (i != place && !own.agrees(other))
+                || counts(own, i, 0) != counts(other, place, 1)
+                || counts(own, i, 1) != counts(other, place, 0)
         });
         differs.then(|| {
             let mut text = format!("ranks disagree about {}:", self.name());
@@ -152,7 +152,7 @@ impl World {
         });
         let slot = slot.clone();
         let _ = slot.calls[place].set(call);
-        if let Some(why) = slot.disagreement() {
+        if let Some(why) = slot.disagreement(place) {
             return Err(self.fail(&mut state, Error::new(why)));
         }
         let last = slot.missing().next().is_none();
@@ -167,9 +167,11 @@ impl World {
     /// members'.
     pub fn work(&self, slot: &Slot, place: usize) {
         let calls: Vec<&Call> = slot.calls.iter().filter_map(OnceLock::get).collect();
+        let guard = Unfinished;
         // SAFETY: all members have posted, and none returns, or drops what it has lent,
         // before all are done.
         unsafe { (calls[place].work)(&calls, place) }
+        std::mem::forget(guard);
         let parts = if slot.key.ends.is_some() { 2 } else { 1 };
         let done = slot.done.fetch_add(parts, Ordering::AcqRel) + parts;
         if done == slot.members.len() {
@@ -178,6 +180,13 @@ impl World {
             drop(self.lock());
             slot.bell.notify_all();
         }
+    }
+    /// Whether a slot will never be ready: a call has failed, or a rank that is missing
+    /// has returned. (Who only asks does not wait, and may still do what others need.)
+    pub fn is_hopeless(&self, slot: &Slot) -> bool {
+        let state = self.lock();
+        let returned = |rank: usize| matches!(state.ranks[rank], Rank::Returned);
+        !slot.is_ready() && (state.failure.is_some() || slot.missing().any(returned))
     }
     /// Waits until all members have posted. `rank` is who waits; `None` for one of its
     /// helpers, while it may go on itself.
@@ -211,15 +220,18 @@ impl World {
             }
         }
         let mut state = self.lock();
+        let mut outcome = Ok(());
         while !reached(slot) {
-            if let (Some(failure), false) = (&state.failure, slot.is_ready()) {
-                return Err(failure.clone());
-            }
-            if let Some(rank) = rank {
-                state.ranks[rank] = Rank::Waiting(slot.clone());
-                if let Some(error) = self.circle(&mut state) {
-                    state.ranks[rank] = Rank::Running;
-                    return Err(error);
+            // A slot that is ready will be over, whatever happens elsewhere; one that is
+            // not will never be after a failure.
+            if !slot.is_ready() {
+                if let Some(rank) = rank {
+                    state.ranks[rank] = Rank::Waiting(slot.clone());
+                    self.circle(&mut state);
+                }
+                if let Some(failure) = &state.failure {
+                    outcome = Err(failure.clone());
+                    break;
                 }
             }
             state = slot.bell.wait(state).unwrap_or_else(|e| e.into_inner());
@@ -227,19 +239,26 @@ impl World {
         if let Some(rank) = rank {
             state.ranks[rank] = Rank::Running;
         }
-        Ok(())
+        outcome
+    }
+    /// Fails all calls of all ranks, unless they have failed before.
+    pub fn give_up(&self, error: Error) {
+        self.fail(&mut self.lock(), error);
     }
     /// A rank makes no more calls; `why` if it failed.
     pub fn returned(&self, rank: usize, why: Option<Error>) {
         let mut state = self.lock();
         state.ranks[rank] = Rank::Returned;
-        match why {
-            Some(error) => {
-                self.fail(&mut state, error);
-            }
-            None => {
-                self.circle(&mut state);
-            }
+        let Some(error) = why else {
+            self.circle(&mut state);
+            return;
+        };
+        // What failed first may be the consequence of this: of a call that was left in
+        // flight, say.
+        let text = error.to_string();
+        let first = self.fail(&mut state, error).to_string();
+        if !text.contains(&first) && !first.contains(&text) {
+            state.failure = Some(Error::new(format!("{first}\nand then {text}")));
         }
     }
     /// Why no rank can make a call any more, if so.
@@ -252,8 +271,8 @@ impl World {
         state.slots.values().for_each(|slot| slot.bell.notify_all());
         failure
     }
-    /// Whether ranks wait for what will never be posted.
-    fn circle(&self, state: &mut State) -> Option<Error> {
+    /// Fails if ranks wait for what will never be posted.
+    fn circle(&self, state: &mut State) {
         // Who may still post something: whoever runs, and whoever waits only for such.
         let mut able: Vec<bool> =
             state.ranks.iter().map(|rank| matches!(rank, Rank::Running)).collect();
@@ -267,28 +286,59 @@ impl World {
                 None => break,
             }
         }
-        let mut text = String::from("no rank can go on:");
-        let mut stuck = false;
-        for (i, rank) in state.ranks.iter().enumerate() {
+        let waiting = |rank: &usize| matches!(state.ranks[*rank], Rank::Waiting(_));
+        let stuck: Vec<usize> =
+            (0..able.len()).filter(|rank| !able[*rank] && waiting(rank)).collect();
+        if !stuck.is_empty() {
+            let error = Error::new(state.report(&stuck));
+            self.fail(state, error);
+        }
+    }
+}
+
+impl State {
+    /// What every rank is doing, of which those in `stuck` wait for ever.
+    fn report(&self, stuck: &[usize]) -> String {
+        let mut text = format!(
+            "{} for what will never be called:",
+            several(stuck, "waits", "wait")
+        );
+        for (i, rank) in self.ranks.iter().enumerate() {
             let _ = match rank {
-                Rank::Waiting(slot) => {
-                    stuck |= !able[i];
+                Rank::Waiting(slot) if !slot.is_ready() => {
                     let own = slot.members.iter().position(|rank| *rank == i);
                     let call = own.and_then(|place| slot.calls[place].get());
                     let call = call.map(Call::to_string).unwrap_or_default();
-                    let missing: Vec<String> =
-                        slot.missing().map(|rank| rank.to_string()).collect();
-                    let missing = match &missing[..] {
-                        [one] => format!("rank {one}"),
-                        several => format!("ranks {}", several.join(", ")),
-                    };
+                    let missing: Vec<usize> = slot.missing().collect();
+                    let missing = several(&missing, "", "");
                     let name = slot.name();
                     write!(text, "\n  rank {i}: {call}: {name}; waits for {missing}")
                 }
                 Rank::Returned => write!(text, "\n  rank {i}: has returned"),
-                Rank::Running => write!(text, "\n  rank {i}: is computing"),
+                Rank::Waiting(_) | Rank::Running => {
+                    write!(text, "\n  rank {i}: is computing")
+                }
             };
         }
-        stuck.then(|| self.fail(state, Error::new(text)))
+        text + "\n(all members of a group make the same calls in the same order; where \
+                everyone sends before it receives, `exchange` does both)"
+    }
+}
+
+/// `rank 3 waits`, `ranks 3, 4 wait`.
+fn several(ranks: &[usize], one: &str, more: &str) -> String {
+    let names: Vec<String> = ranks.iter().map(|rank| rank.to_string()).collect();
+    let (what, verb) = if ranks.len() == 1 { ("rank", one) } else { ("ranks", more) };
+    format!("{what} {} {verb}", names.join(", ")).trim_end().to_string()
+}
+
+/// Others would wait for ever, or read what was freed, if a part of a call that is
+/// ready were not made.
+struct Unfinished;
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        eprintln!("comm: a panic in the middle of a call");
+        std::process::abort()
     }
 }

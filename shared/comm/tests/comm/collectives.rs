@@ -184,12 +184,8 @@ fn groups_of_groups() {
         group.all_gather("ranks", &[me as u32], &mut all)?;
         assert!(all.iter().zip(want).all(|(a, b)| *a as usize == *b));
         // Two of the same members and name do not take each other's calls.
-        let pair = [group.rank().min(1), 2];
-        if group.rank() != 2 && group.rank() != pair[0] {
-            return Result::Ok(());
-        }
         if group.rank() == 1 {
-            return Ok(());
+            return Result::Ok(());
         }
         let [a, b] =
             [group.subgroup("ends", &[0, 2])?, group.subgroup("ends", &[0, 2])?];
@@ -220,9 +216,7 @@ fn what_cannot_be_is_named() {
     says("counts has 1 elements, expected 2", |world| {
         world.all_to_all("x", &[1f32], &mut [0.0], [&[1], &[1]])
     });
-    says("5 is none: expected 0 to 1", |world| {
-        world.subgroup("g", &[0, 5]).map(|_| ())
-    });
+    says("there is no 5, but 0 to 1", |world| world.subgroup("g", &[0, 5]).map(|_| ()));
     says("named twice", |world| world.subgroup("g", &[0, 1, 0]).map(|_| ()));
     says("is not in it", |world| world.subgroup("g", &[1 - world.rank()]).map(|_| ()));
 }

@@ -2,30 +2,44 @@
 //! names the ranks and what they were calling.
 use comm::{Error, Group, Reduce, Result, launch};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
-/// Runs `f` on `ranks`; what each got, and what the launch says.
+/// Runs `f`, and ends the process if it hangs.
+fn watched<T>(f: impl FnOnce() -> T) -> T {
+    let (over, waits) = channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if waits.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout)
+        {
+            eprintln!("a hang");
+            std::process::abort()
+        }
+    });
+    let result = f();
+    drop(over);
+    watch.join().unwrap();
+    result
+}
+
+/// Runs `f` on `ranks`, each of which must fail, with the same that the launch does.
 fn fails(ranks: usize, f: impl Fn(&Group) -> Result<()> + Sync) -> String {
     let errors: Mutex<Vec<(usize, Error)>> = Mutex::default();
-    let start = Instant::now();
-    let outcome = launch(ranks, |world| {
-        let result = f(&world);
-        // All later calls fail, too, and say the same.
-        let again = world.barrier("after the end");
-        for error in [result.err(), again.err()].into_iter().flatten() {
-            errors.lock().unwrap().push((world.rank(), error));
-        }
-        Result::Ok(())
+    let outcome = watched(|| {
+        launch(ranks, |world| {
+            let result = f(&world);
+            let error = result.expect_err("this rank was not told");
+            errors.lock().unwrap().push((world.rank(), error.clone()));
+            // All later calls fail, too, and say the same.
+            assert_eq!(world.barrier("after the end"), Err(error));
+            Result::Ok(())
+        })
     });
-    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
     let what = outcome.unwrap_err();
     let errors = errors.into_inner().unwrap();
-    for rank in 0..ranks {
-        let own = errors.iter().filter(|(r, _)| *r == rank);
-        assert!(own.clone().count() > 0, "rank {rank} was not told: {what}");
-        for (_, error) in own {
-            assert_eq!(*error, what, "rank {rank}");
-        }
+    assert_eq!(errors.len(), ranks, "{what}");
+    for (rank, error) in errors {
+        assert_eq!(error, what, "rank {rank}");
     }
     what.to_string()
 }
@@ -100,18 +114,54 @@ fn another_root() {
 
 #[test]
 fn other_counts() {
-    let text = fails(3, |world| {
-        let to = [1, 2, 3];
-        // From rank 2, rank 0 expects one too few.
-        let from = match world.rank() {
-            0 => [1, 1, 0],
-            1 => [2, 2, 2],
-            _ => [3, 3, 3],
-        };
-        let mut out = vec![0f32; from.iter().sum()];
-        world.all_to_all("tokens", &[0f32; 6], &mut out, [&to, &from])
-    });
-    says(&text, &["all_to_all", "for [1, 1, 0]", "of [1, 2, 3] f32"]);
+    // Each rank sends 1, 2 and 3 elements; one expects another number from one.
+    for (liar, from, order) in [(0, 2, [0, 1, 2]), (2, 1, [0, 1, 2]), (2, 1, [2, 1, 0])]
+    {
+        let turn = AtomicUsize::new(0);
+        let text = fails(3, |world| {
+            let (me, to) = (world.rank(), [1, 2, 3]);
+            let mut expected = [to[me]; 3];
+            if me == liar {
+                expected[from] += 5;
+            }
+            let mut out = vec![0f32; expected.iter().sum()];
+            // They post one after the other: whoever is stopped is not waited for.
+            let place = order.iter().position(|rank| *rank == me).unwrap();
+            while turn.load(Ordering::SeqCst) < place {
+                std::thread::yield_now();
+            }
+            let post = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(20));
+                    turn.fetch_add(1, Ordering::SeqCst)
+                });
+                world.all_to_all("tokens", &[0f32; 6], &mut out, [&to, &expected])
+            });
+            post
+        });
+        says(&text, &["ranks disagree", "all_to_all of [1, 2, 3] f32 for ["]);
+    }
+}
+
+/// What a rank sends itself, alone and among others.
+#[test]
+fn counts_that_differ_from_themselves() {
+    for ranks in [1, 2] {
+        let outcome = launch(ranks, |world| {
+            let mut to = vec![0; ranks];
+            let mut from = vec![0; ranks];
+            (to[world.rank()], from[world.rank()]) = (200, 24);
+            world.all_to_all("tokens", &[9u8; 200], &mut [0; 24], [&to, &from])
+        });
+        let text = outcome.unwrap_err().to_string();
+        says(&text, &["what stays here has 24 elements, expected 200"]);
+        let outcome = launch(ranks, |world| {
+            let mut to = vec![2; ranks];
+            to[world.rank()] = usize::MAX;
+            world.all_to_all("tokens", &[9u8; 1], &mut [0; 1], [&to, &to])
+        });
+        assert!(outcome.is_err());
+    }
 }
 
 #[test]
@@ -132,7 +182,10 @@ fn another_order_of_groups() {
         sum(first, "grads", 4)?;
         sum(second, "grads", 4)
     });
-    says(&text, &["no rank can go on", "group a [0, 1]; waits for rank 1"]);
+    says(
+        &text,
+        &["ranks 0, 1 wait for what will never", "group a [0, 1]; waits for rank 1"],
+    );
     says(&text, &["group b [0, 1]; waits for rank 0"]);
 }
 
@@ -188,12 +241,14 @@ fn one_waits_for_a_started_call_that_the_other_never_starts() {
 fn one_returns_early() {
     // Before the others wait for it, and while they do.
     for pause in [0, 30] {
-        let outcome = launch(3, |world| match world.rank() {
-            1 => {
-                std::thread::sleep(Duration::from_millis(pause));
-                Result::Ok(())
-            }
-            _ => sum(&world, "grads", 4),
+        let outcome = watched(|| {
+            launch(3, |world| match world.rank() {
+                1 => {
+                    std::thread::sleep(Duration::from_millis(pause));
+                    Result::Ok(())
+                }
+                _ => sum(&world, "grads", 4),
+            })
         });
         let text = outcome.unwrap_err().to_string();
         says(&text, &["rank 1: has returned", "rank 0: all_reduce"]);
@@ -245,25 +300,152 @@ fn a_slow_rank_is_no_false_alarm() {
 }
 
 /// One rank is still computing while two others wait for each other: these two are told
-/// at once, and the third at its next call.
+/// meanwhile, and the third at its next call.
 #[test]
 fn a_circle_of_some_is_found_while_others_run() {
+    let told = AtomicUsize::new(0);
     let text = fails(3, |world| {
-        if world.rank() != 2 {
-            // So that rank 2 has waited, too.
-            std::thread::sleep(Duration::from_millis(20));
-        }
         world.barrier("start")?;
-        let start = Instant::now();
         if world.rank() == 2 {
-            std::thread::sleep(Duration::from_millis(300));
+            while told.load(Ordering::SeqCst) < 2 {
+                std::thread::yield_now();
+            }
             return world.barrier("end");
         }
         let error = world.recv("act", &mut [0f32], 1 - world.rank());
-        assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+        told.fetch_add(1, Ordering::SeqCst);
         error
     });
-    says(&text, &["rank 2: is computing", "rank 0: recv"]);
+    says(&text, &["ranks 0, 1 wait for", "rank 2: is computing", "rank 0: recv"]);
+}
+
+/// A call that all have made comes to its end, whatever fails elsewhere meanwhile: its
+/// memory must not be freed under the others' hands.
+#[test]
+fn what_is_ready_is_not_interrupted() {
+    for _ in 0..5 {
+        let started = AtomicUsize::new(0);
+        let outcome = watched(|| {
+            launch(4, |world| {
+                let me = world.rank();
+                if me < 2 {
+                    let pair = world.subgroup("pair", &[0, 1])?;
+                    let data = vec![1f32; 1 << 20];
+                    let pending = pair.start_all_reduce("x", data, Reduce::Sum)?;
+                    started.fetch_add(1, Ordering::SeqCst);
+                    let x = pending.wait()?;
+                    assert!(x.iter().all(|x| *x == 2.0));
+                    return Result::Ok("whole");
+                }
+                while started.load(Ordering::SeqCst) < 2 {
+                    std::thread::yield_now();
+                }
+                // Rank 3 returns, and rank 2 waits for it.
+                if me == 2 {
+                    let error = world.subgroup("other", &[2, 3])?.barrier("x");
+                    assert!(error.is_err());
+                }
+                Ok("told")
+            })
+        });
+        // Had rank 0 or 1 been told, the message would have another rank in it.
+        let text = outcome.unwrap_err().to_string();
+        assert!(
+            text.starts_with("rank 2 waits for what will never be called"),
+            "{text}"
+        );
+        assert!(!text.contains("and then"), "{text}");
+    }
+}
+
+/// The cause is told, although a call in flight made others fail before it.
+#[test]
+fn the_cause_is_told_with_calls_in_flight() {
+    for panics in [false, true] {
+        let outcome = watched(|| {
+            launch(2, |world| {
+                if world.rank() == 0 {
+                    let data = vec![0f32; 8];
+                    let _flying = world.start_all_reduce("x", data, Reduce::Sum)?;
+                    if panics {
+                        panic!("the true cause");
+                    }
+                    return Err(anyhow("the true cause"));
+                }
+                world.barrier("y").map(|_| ())
+            })
+        });
+        let text = outcome.unwrap_err().to_string();
+        says(&text, &["the true cause", "rank 0"]);
+    }
+}
+
+/// An error of the program's own.
+fn anyhow(why: &str) -> Error {
+    launch(1, |_| Err::<(), _>(why)).unwrap_err()
+}
+
+#[test]
+fn asking_again_and_again_comes_to_an_end() {
+    let outcome = watched(|| {
+        launch(2, |world| {
+            if world.rank() == 0 {
+                let pending =
+                    world.start_all_reduce("x", vec![0f32; 8], Reduce::Sum)?;
+                while !pending.is_over() {
+                    std::thread::yield_now();
+                }
+                return pending.wait().map(|_| ());
+            }
+            Result::Ok(())
+        })
+    });
+    says(&outcome.unwrap_err().to_string(), &["rank 1: has returned"]);
+}
+
+/// One that asks whether a call is over, and then does what the other needs for it.
+#[test]
+fn asking_is_not_waiting() {
+    watched(|| {
+        launch(2, |world| {
+            let other = world.subgroup("other", &[0, 1])?;
+            if world.rank() == 0 {
+                let pending =
+                    world.start_all_reduce("x", vec![1f32; 8], Reduce::Sum)?;
+                std::thread::sleep(Duration::from_millis(20));
+                assert!(!pending.is_over());
+                other.barrier("first")?;
+                pending.wait().map(|_| ())
+            } else {
+                other.barrier("first")?;
+                sum(&world, "x", 8)
+            }
+        })
+    })
+    .unwrap();
+}
+
+#[test]
+fn no_ranks_are_no_world() {
+    assert!(launch(0, |_| Result::Ok(())).is_err());
+}
+
+/// An error that cannot even be shown.
+#[test]
+fn an_error_that_panics_is_a_panic() {
+    struct Worse;
+    impl std::fmt::Display for Worse {
+        fn fmt(&self, _: &mut std::fmt::Formatter) -> std::fmt::Result {
+            panic!("no words")
+        }
+    }
+    let outcome = watched(|| {
+        launch(2, |world| match world.rank() {
+            0 => Err(Worse),
+            _ => world.barrier("x").map_err(|_| Worse),
+        })
+    });
+    says(&outcome.unwrap_err().to_string(), &["rank 0 panicked: no words"]);
 }
 
 /// Many ranks, groups and started calls, in an order of each rank's own, with pauses:

@@ -1,8 +1,9 @@
 //! Calls that are started and waited for later: they overtake others, keep their
 //! memory, and are booked as hidden.
 use comm::{Reduce, Result, launch};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn started_calls_come_in_order_and_overtake_other_groups() {
@@ -122,27 +123,32 @@ fn dropping_waits() {
 
 #[test]
 fn what_is_hidden_is_booked_as_such() {
+    let paused = AtomicBool::new(false);
     let times = launch(2, |world| {
-        world.barrier("start")?;
-        let late = Duration::from_millis(200);
         if world.rank() == 1 {
-            sleep(late);
+            // Joins only after rank 0 has done something else for a while.
+            while !paused.load(Ordering::SeqCst) {
+                sleep(Duration::from_millis(1));
+            }
+            sleep(Duration::from_millis(40));
         }
         let pending = world.start_all_reduce("x", vec![1f32; 100], Reduce::Sum)?;
+        let start = Instant::now();
         if world.rank() == 0 {
-            sleep(late * 3 / 4);
+            sleep(Duration::from_millis(20));
         }
+        let pause = start.elapsed();
+        paused.store(true, Ordering::SeqCst);
         pending.wait()?;
         let all = world.ledger().entries();
         let (.., entry) = all.iter().find(|(family, ..)| *family == "x").unwrap();
-        Result::Ok((entry.exposed.as_secs_f64(), entry.overlapped.as_secs_f64()))
+        Result::Ok((entry.overlapped, entry.exposed, pause))
     })
     .unwrap();
-    // Rank 0 slept for three quarters of the time that rank 1 was late, and then
-    // waited.
-    let (exposed, hidden) = times[0];
-    assert!(hidden >= 0.1, "{hidden} s were hidden");
-    assert!(exposed > 0.0 && exposed + hidden >= 0.15, "{exposed} s were waited");
+    let (hidden, exposed, pause) = times[0];
+    // All of the pause, and hardly more; and then rank 1's.
+    assert!(hidden >= pause, "{hidden:?} of {pause:?} were hidden");
+    assert!(exposed >= Duration::from_millis(39), "{exposed:?} were waited");
 }
 
 #[test]
