@@ -8,6 +8,7 @@ use crate::threads::{Key, Slot, World};
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::DerefMut;
+use std::panic::Location;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
@@ -422,7 +423,9 @@ impl Group {
         stopwatch.stop(start.elapsed(), Default::default());
         Ok(())
     }
-    fn start<L>(&self, call: Call, lease: Lease<L>) -> Result<Pending<L>> {
+    #[track_caller]
+    fn start<L>(&self, mut call: Call, lease: Lease<L>) -> Result<Pending<L>> {
+        call.at = Location::caller();
         // If anything fails before the call is posted, the lease ends here.
         let mut pending = Pending::new(None, lease);
         if self.size() == 1 {
@@ -437,12 +440,14 @@ impl Group {
         pending.fly(self.clone(), slot, start, stopwatch);
         Ok(pending)
     }
+    #[track_caller]
     fn start_message<L>(
         &self,
-        call: Call,
+        mut call: Call,
         other: usize,
         lease: Lease<L>,
     ) -> Result<Pending<L>> {
+        call.at = Location::caller();
         let mut pending = Pending::new(None, lease);
         let (start, stopwatch) = (Instant::now(), self.book(&call));
         let slot = self.post_message(call, other)?;

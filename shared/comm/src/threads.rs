@@ -222,8 +222,8 @@ impl World {
         let mut state = self.lock();
         let mut outcome = Ok(());
         while !reached(slot) {
-            // A slot that is ready will be over, whatever happens elsewhere; one that is
-            // not will never be after a failure.
+            // A slot that is ready will be over, whatever happens elsewhere; one that
+            // is not will never be after a failure.
             if !slot.is_ready() {
                 if let Some(rank) = rank {
                     state.ranks[rank] = Rank::Waiting(slot.clone());
