@@ -326,26 +326,32 @@ fn a_circle_of_some_is_found_while_others_run() {
 #[test]
 fn what_is_ready_is_not_interrupted() {
     for _ in 0..5 {
-        let started = AtomicUsize::new(0);
+        let [started, failed] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        let until = |count: &AtomicUsize, n| {
+            while count.load(Ordering::SeqCst) < n {
+                std::hint::spin_loop();
+            }
+        };
         let outcome = watched(|| {
             launch(4, |world| {
                 let me = world.rank();
                 if me < 2 {
                     let pair = world.subgroup("pair", &[0, 1])?;
-                    let data = vec![1f32; 1 << 20];
+                    // Long enough to be under way when the others fail.
+                    let data = vec![1f32; 1 << 23];
                     let pending = pair.start_all_reduce("x", data, Reduce::Sum)?;
                     started.fetch_add(1, Ordering::SeqCst);
+                    until(&failed, 1);
                     let x = pending.wait()?;
                     assert!(x.iter().all(|x| *x == 2.0));
                     return Result::Ok("whole");
                 }
-                while started.load(Ordering::SeqCst) < 2 {
-                    std::thread::yield_now();
-                }
+                until(&started, 2);
                 // Rank 3 returns, and rank 2 waits for it.
                 if me == 2 {
                     let error = world.subgroup("other", &[2, 3])?.barrier("x");
                     assert!(error.is_err());
+                    failed.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok("told")
             })

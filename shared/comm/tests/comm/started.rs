@@ -161,3 +161,23 @@ fn a_lease_of_a_boxed_slice_or_a_vector_will_do() {
     })
     .unwrap();
 }
+
+/// The second end of a message copies it, and that is no hidden time.
+#[test]
+fn what_starting_takes_is_not_hidden() {
+    let entries = launch(2, |world| {
+        if world.rank() == 1 {
+            world.send("act", &vec![1f32; 1 << 20], 0)?;
+            return Result::Ok(None);
+        }
+        sleep(Duration::from_millis(30));
+        let pending = world.start_recv("act", vec![0f32; 1 << 20], 1)?;
+        assert!(pending.is_over());
+        pending.wait()?;
+        let all = world.ledger().entries();
+        Ok(all.into_iter().find(|(_, _, op, _)| *op == "recv"))
+    })
+    .unwrap();
+    let (.., entry) = entries[0].as_ref().unwrap();
+    assert!(entry.overlapped.is_zero() && !entry.exposed.is_zero(), "{entry:?}");
+}
