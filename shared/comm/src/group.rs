@@ -7,7 +7,6 @@ use crate::pending::{Lease, Pending};
 use crate::threads::{Key, Slot, World};
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::ops::DerefMut;
 use std::panic::Location;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -147,259 +146,8 @@ impl Group {
         self.subgroup(name, &places)
     }
 
-    /// `data` becomes what `reduce` makes of all members' data, element by element, in
-    /// the order of their places.
-    ///
-    /// # Errors
-    /// The members disagree, or one of them failed or will never make this call.
-    #[track_caller]
-    pub fn all_reduce<T: Number>(
-        &self,
-        family: &'static str,
-        data: &mut [T],
-        reduce: Reduce,
-    ) -> Result<()> {
-        self.check_average::<T>(reduce)?;
-        self.collective(Call::in_place(Op::AllReduce(reduce), family, data))
-    }
-    /// As [`Group::all_reduce`], started now: the lease is the call's until it was
-    /// waited for.
-    ///
-    /// # Errors
-    /// The members disagree, or one of them failed.
-    #[track_caller]
-    pub fn start_all_reduce<T: Number, L: DerefMut<Target = [T]> + 'static>(
-        &self,
-        family: &'static str,
-        lease: L,
-        reduce: Reduce,
-    ) -> Result<Pending<L>> {
-        self.check_average::<T>(reduce)?;
-        let (lease, call) = Lease::new(lease, |data| {
-            Call::in_place(Op::AllReduce(reduce), family, data)
-        });
-        self.start(call, lease)
-    }
-
-    /// `out [size · n]` becomes all members' `part [n]`, in the order of their places.
-    ///
-    /// # Errors
-    /// As for [`Group::all_reduce`]; or `out` is not that long.
-    #[track_caller]
-    pub fn all_gather<T: Number>(
-        &self,
-        family: &'static str,
-        part: &[T],
-        out: &mut [T],
-    ) -> Result<()> {
-        self.check_length("all_gather", "out", out.len(), self.size() * part.len())?;
-        self.collective(Call::new(Op::AllGather, family, part, out))
-    }
-    /// Of `data [size · n]`, this member's part is there; the others' are filled in.
-    /// Started now.
-    ///
-    /// # Errors
-    /// As for [`Group::start_all_reduce`]; or `data` does not divide.
-    #[track_caller]
-    pub fn start_all_gather<T: Number, L: DerefMut<Target = [T]> + 'static>(
-        &self,
-        family: &'static str,
-        lease: L,
-    ) -> Result<Pending<L>> {
-        let n = lease.len() / self.size();
-        self.check_length("all_gather", "data", lease.len(), self.size() * n)?;
-        let (lease, mut call) =
-            Lease::new(lease, |data| Call::in_place(Op::AllGather, family, data));
-        call.keep_input(self.rank() * n..(self.rank() + 1) * n);
-        self.start(call, lease)
-    }
-
-    /// `out [n]` becomes this member's part of what `reduce` makes of all members'
-    /// `data [size · n]`.
-    ///
-    /// # Errors
-    /// As for [`Group::all_reduce`]; or `data` is not that long.
-    #[track_caller]
-    pub fn reduce_scatter<T: Number>(
-        &self,
-        family: &'static str,
-        data: &[T],
-        out: &mut [T],
-        reduce: Reduce,
-    ) -> Result<()> {
-        self.check_average::<T>(reduce)?;
-        let want = self.size() * out.len();
-        self.check_length("reduce_scatter", "data", data.len(), want)?;
-        self.collective(Call::new(Op::ReduceScatter(reduce), family, data, out))
-    }
-    /// Of `data [size · n]`, this member's part becomes what `reduce` makes of all
-    /// members'; the rest stays as it is. Started now.
-    ///
-    /// # Errors
-    /// As for [`Group::start_all_reduce`]; or `data` does not divide.
-    #[track_caller]
-    pub fn start_reduce_scatter<T: Number, L: DerefMut<Target = [T]> + 'static>(
-        &self,
-        family: &'static str,
-        lease: L,
-        reduce: Reduce,
-    ) -> Result<Pending<L>> {
-        self.check_average::<T>(reduce)?;
-        let n = lease.len() / self.size();
-        self.check_length("reduce_scatter", "data", lease.len(), self.size() * n)?;
-        let (lease, mut call) = Lease::new(lease, |data| {
-            Call::in_place(Op::ReduceScatter(reduce), family, data)
-        });
-        call.keep_output(self.rank() * n..(self.rank() + 1) * n);
-        self.start(call, lease)
-    }
-
-    /// Sends `counts[0][i]` elements of `data` to place `i`, in order, and receives
-    /// `counts[1][i]` from it into `out`.
-    ///
-    /// # Errors
-    /// As for [`Group::all_reduce`]; or the counts are not one for each place, do not
-    /// add up to the lengths, or are not what the other end says.
-    #[track_caller]
-    pub fn all_to_all<T: Number>(
-        &self,
-        family: &'static str,
-        data: &[T],
-        out: &mut [T],
-        counts: [&[usize]; 2],
-    ) -> Result<()> {
-        for (counts, what, len) in
-            [(counts[0], "data", data.len()), (counts[1], "out", out.len())]
-        {
-            let op = "all_to_all";
-            self.check_length(op, "counts", counts.len(), self.size())?;
-            let all = counts.iter().try_fold(0usize, |sum, n| sum.checked_add(*n));
-            self.check_length(op, what, len, all.unwrap_or(usize::MAX))?;
-        }
-        let [own, back] = counts.map(|counts| counts[self.rank()]);
-        self.check_length("all_to_all", "what stays here", back, own)?;
-        let mut call = Call::new(Op::AllToAll, family, data, out);
-        call.counts = counts.map(<[usize]>::to_vec);
-        self.collective(call)
-    }
-
-    /// Everyone's `data` becomes that of place `root`.
-    ///
-    /// # Errors
-    /// As for [`Group::all_reduce`]; or there is no such place.
-    #[track_caller]
-    pub fn broadcast<T: Number>(
-        &self,
-        family: &'static str,
-        data: &mut [T],
-        root: usize,
-    ) -> Result<()> {
-        self.check_place("broadcast", root)?;
-        self.collective(Call::in_place(Op::Broadcast { root }, family, data))
-    }
-    /// Returns when all members have called it.
-    ///
-    /// # Errors
-    /// As for [`Group::all_reduce`].
-    #[track_caller]
-    pub fn barrier(&self, family: &'static str) -> Result<()> {
-        self.collective(Call::in_place::<u8>(Op::Barrier, family, &mut []))
-    }
-
-    /// Sends `data` to place `to`; returns when it has been received.
-    ///
-    /// # Errors
-    /// The receiver expects something else, failed, or will never receive it; or it is
-    /// this rank, or none.
-    #[track_caller]
-    pub fn send<T: Number>(
-        &self,
-        family: &'static str,
-        data: &[T],
-        to: usize,
-    ) -> Result<()> {
-        self.check_other("send", to)?;
-        self.message(Call::new(Op::Send(to), family, data, &mut []), to)
-    }
-    /// `data` becomes what place `from` sends.
-    ///
-    /// # Errors
-    /// As for [`Group::send`].
-    #[track_caller]
-    pub fn recv<T: Number>(
-        &self,
-        family: &'static str,
-        data: &mut [T],
-        from: usize,
-    ) -> Result<()> {
-        self.check_other("recv", from)?;
-        self.message(Call::new(Op::Recv(from), family, &[], data), from)
-    }
-    /// Sends to one place and receives from one, which may be another, at the same
-    /// time: in a ring, where everyone sends first, nobody would ever receive.
-    ///
-    /// # Errors
-    /// As for [`Group::send`].
-    #[track_caller]
-    pub fn exchange<T: Number>(
-        &self,
-        family: &'static str,
-        data: &[T],
-        to: usize,
-        out: &mut [T],
-        from: usize,
-    ) -> Result<()> {
-        self.check_other("exchange", to)?;
-        self.check_other("exchange", from)?;
-        let start = Instant::now();
-        let send = Call::new(Op::Send(to), family, data, &mut []);
-        let recv = Call::new(Op::Recv(from), family, &[], out);
-        let stopwatch = self.book(&send);
-        self.book(&recv);
-        let sent = self.post_message(send, to)?;
-        // Posted, and so not to be left behind: from here on both are waited for.
-        let received = self.post_message(recv, from);
-        let sent = self.until_over(&sent);
-        self.until_over(&received?)?;
-        sent?;
-        stopwatch.stop(start.elapsed(), Default::default());
-        Ok(())
-    }
-    /// As [`Group::send`], started now.
-    ///
-    /// # Errors
-    /// As for [`Group::send`].
-    #[track_caller]
-    pub fn start_send<T: Number, L: DerefMut<Target = [T]> + 'static>(
-        &self,
-        family: &'static str,
-        lease: L,
-        to: usize,
-    ) -> Result<Pending<L>> {
-        self.check_other("send", to)?;
-        let (lease, call) =
-            Lease::new(lease, |data| Call::new(Op::Send(to), family, data, &mut []));
-        self.start_message(call, to, lease)
-    }
-    /// As [`Group::recv`], started now.
-    ///
-    /// # Errors
-    /// As for [`Group::send`].
-    #[track_caller]
-    pub fn start_recv<T: Number, L: DerefMut<Target = [T]> + 'static>(
-        &self,
-        family: &'static str,
-        lease: L,
-        from: usize,
-    ) -> Result<Pending<L>> {
-        self.check_other("recv", from)?;
-        let (lease, call) =
-            Lease::new(lease, |data| Call::new(Op::Recv(from), family, &[], data));
-        self.start_message(call, from, lease)
-    }
-
     /// Makes a call, and waits for it.
-    fn collective(&self, call: Call) -> Result<()> {
+    pub(crate) fn collective(&self, call: Call) -> Result<()> {
         if self.size() == 1 {
             // SAFETY: the call's memory is lent to it, and there is no other member.
             unsafe { (call.work)(&[&call], 0) }
@@ -415,7 +163,7 @@ impl Group {
         stopwatch.stop(start.elapsed(), Default::default());
         Ok(())
     }
-    fn message(&self, call: Call, other: usize) -> Result<()> {
+    pub(crate) fn message(&self, call: Call, other: usize) -> Result<()> {
         let start = Instant::now();
         let stopwatch = self.book(&call);
         let slot = self.post_message(call, other)?;
@@ -424,7 +172,11 @@ impl Group {
         Ok(())
     }
     #[track_caller]
-    fn start<L>(&self, mut call: Call, lease: Lease<L>) -> Result<Pending<L>> {
+    pub(crate) fn start<L>(
+        &self,
+        mut call: Call,
+        lease: Lease<L>,
+    ) -> Result<Pending<L>> {
         call.at = Location::caller();
         // If anything fails before the call is posted, the lease ends here.
         let mut pending = Pending::new(None, lease);
@@ -441,7 +193,7 @@ impl Group {
         Ok(pending)
     }
     #[track_caller]
-    fn start_message<L>(
+    pub(crate) fn start_message<L>(
         &self,
         mut call: Call,
         other: usize,
@@ -463,7 +215,7 @@ impl Group {
         Ok(world.post(key, title, members, *place, call)?.0)
     }
     /// Posts one end of a message; whoever comes second copies it.
-    fn post_message(&self, call: Call, other: usize) -> Result<Arc<Slot>> {
+    pub(crate) fn post_message(&self, call: Call, other: usize) -> Result<Arc<Slot>> {
         let sends = matches!(call.op, Op::Send(_));
         let ends = if sends { [self.rank(), other] } else { [other, self.rank()] };
         let mut order = self.order();
@@ -519,11 +271,17 @@ impl Group {
     fn world_rank(&self) -> usize {
         self.0.members[self.0.place]
     }
-    fn book(&self, call: &Call) -> crate::ledger::Stopwatch {
+    pub(crate) fn book(&self, call: &Call) -> crate::ledger::Stopwatch {
         let bytes = call.bytes(self.size(), self.rank());
         self.0.ledger.call(call.family, &self.0.name, call.op.name(), bytes)
     }
-    fn check_length(&self, op: &str, what: &str, n: usize, want: usize) -> Result<()> {
+    pub(crate) fn check_length(
+        &self,
+        op: &str,
+        what: &str,
+        n: usize,
+        want: usize,
+    ) -> Result<()> {
         if n == want {
             return Ok(());
         }
@@ -533,7 +291,7 @@ impl Group {
             self.0.title
         )))
     }
-    fn check_place(&self, op: &str, place: usize) -> Result<()> {
+    pub(crate) fn check_place(&self, op: &str, place: usize) -> Result<()> {
         if place < self.size() {
             return Ok(());
         }
@@ -544,7 +302,7 @@ impl Group {
             self.size() - 1
         )))
     }
-    fn check_other(&self, op: &str, place: usize) -> Result<()> {
+    pub(crate) fn check_other(&self, op: &str, place: usize) -> Result<()> {
         self.check_place(op, place)?;
         if place != self.rank() {
             return Ok(());
@@ -555,7 +313,7 @@ impl Group {
             self.0.title
         )))
     }
-    fn check_average<T: Number>(&self, reduce: Reduce) -> Result<()> {
+    pub(crate) fn check_average<T: Number>(&self, reduce: Reduce) -> Result<()> {
         let none = T::average(T::zero().widen(), 1).is_none();
         if reduce != Reduce::Average || !none {
             return Ok(());

@@ -34,11 +34,13 @@
 #![warn(missing_docs)]
 
 mod call;
+mod collectives;
 mod error;
 mod group;
 mod launch;
 mod ledger;
 mod mesh;
+mod messages;
 mod number;
 mod pending;
 mod threads;
