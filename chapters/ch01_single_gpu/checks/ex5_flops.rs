@@ -1,6 +1,6 @@
 //! Against the chapter's own count.
 use crate::answer::ex5_flops::*;
-use ch01_single_gpu::{config, run};
+use ch01_single_gpu::{presets, run};
 use hub::{Family, ModelConfig};
 
 /// Sizes that are all different, with fewer key/value heads.
@@ -23,8 +23,8 @@ fn the_chapter_counts_the_same() {
     let tied = ModelConfig { tie_word_embeddings: true, ..llama.clone() };
     let wide_heads = ModelConfig { head_dim: 20, ..model(Family::Qwen3) };
     let all_biases = ModelConfig { mlp_bias: true, ..model(Family::Qwen2) };
-    let nano = config::preset("nano", 4096, 0, 128).unwrap();
-    let tiny = config::preset("tiny", 1000, 0, 128).unwrap();
+    let nano = presets::preset("nano", 4096, 0, 128).unwrap();
+    let tiny = presets::preset("tiny", 1000, 0, 128).unwrap();
     for (name, model) in [
         ("a Llama with 2 key/value heads for 6 heads", llama),
         ("the same, tied: its output matrix is its embedding", tied),

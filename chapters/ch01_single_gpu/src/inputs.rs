@@ -1,5 +1,5 @@
 //! What the flags come down to: a model, a tokenizer, data.
-use crate::config::{self, Config};
+use crate::{config::Config, presets};
 use anyhow::{Context, Result, bail};
 use corpus::{Corpus, Tokenizer};
 use hub::{Folder, ModelConfig, Weights};
@@ -32,14 +32,14 @@ fn shipped(file: &str) -> PathBuf {
 /// Something is missing, damaged, not supported, or does not fit the rest.
 pub fn open(config: &Config) -> Result<Inputs> {
     let random = config.is_random();
-    let folder = if config::is_preset(&config.model) {
+    let folder = if presets::is_preset(&config.model) {
         None
     } else {
         Some(Folder::open(&config.model).with_context(|| {
             format!(
                 "--model {}: expected a preset ({}), a folder or a hub id",
                 config.model,
-                config::preset_names()
+                presets::preset_names()
             )
         })?)
     };
@@ -47,10 +47,10 @@ pub fn open(config: &Config) -> Result<Inputs> {
     let (tokens, end) = (tokenizer.vocab_size(), tokenizer.end_of_document());
     let (model, weights) = match &folder {
         Some(folder) => (folder.config()?, Some(folder.weights()?)),
-        None => (config::preset(&config.model, tokens, end, config.seq_len)?, None),
+        None => (presets::preset(&config.model, tokens, end, config.seq_len)?, None),
     };
     if !random || config.tokenizer.is_some() {
-        config::check_vocabulary(&model, tokens)?;
+        check_vocabulary(&model, tokens)?;
     }
     let files = match config.data.is_empty() {
         true => vec![shipped("stories.jsonl")],
@@ -83,6 +83,21 @@ pub fn open(config: &Config) -> Result<Inputs> {
         None => 0.04 / (model.hidden_size as f64).sqrt(),
     });
     Ok(Inputs { model, weights, tokenizer, source, data, max_lr })
+}
+
+/// `tokens` is the tokenizer's vocabulary size.
+///
+/// # Errors
+/// The model cannot take all of the tokenizer's tokens.
+fn check_vocabulary(model: &ModelConfig, tokens: usize) -> Result<()> {
+    if tokens > model.vocab_size {
+        bail!(
+            "the tokenizer has {tokens} tokens, the model's vocabulary {}: choose the \
+             model's own tokenizer, or a preset: its vocabulary follows the tokenizer",
+            model.vocab_size
+        )
+    }
+    Ok(())
 }
 
 fn tokenizer(config: &Config, folder: Option<&Folder>) -> Result<Tokenizer> {

@@ -4,8 +4,8 @@
 //! ([`attention`]) and what each thinks for itself ([`mlp`]), one layer of both
 //! ([`block`]), the decoder ([`model`]); how its weights move ([`optimizer`]), the loop
 //! ([`train`]), what it learnt ([`evaluate`]); and around it what a run can be told
-//! ([`config`]), what that comes down to ([`inputs`]), files ([`weights`]) and the
-//! program that puts it all together ([`mod@run`]).
+//! ([`config`]), models by name ([`presets`]), what that comes down to ([`inputs`]),
+//! files ([`weights`]) and the program that puts it all together ([`mod@run`]).
 //!
 //! The operations themselves, with their derivatives, are in the crate `ops`; where
 //! parameters and gradients lie in memory, in `params`.
@@ -18,6 +18,7 @@ pub mod linear;
 pub mod mlp;
 pub mod model;
 pub mod optimizer;
+pub mod presets;
 pub mod run;
 pub mod train;
 pub mod weights;

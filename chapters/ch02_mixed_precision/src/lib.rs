@@ -21,6 +21,8 @@ pub mod mlp;
 #[path = "../../ch01_single_gpu/src/model.rs"]
 pub mod model;
 pub mod optimizer;
+#[path = "../../ch01_single_gpu/src/presets.rs"]
+pub mod presets;
 pub mod run;
 pub mod train;
 #[path = "../../ch01_single_gpu/src/weights.rs"]

@@ -20,6 +20,8 @@ pub mod mlp;
 pub mod model;
 #[path = "../../ch02_mixed_precision/src/optimizer.rs"]
 pub mod optimizer;
+#[path = "../../ch01_single_gpu/src/presets.rs"]
+pub mod presets;
 pub mod recompute;
 pub mod run;
 pub mod segment;

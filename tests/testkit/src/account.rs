@@ -2,7 +2,7 @@
 //! really needs and makes.
 use anyhow::{Context, Result};
 use candle_core::DType;
-use ch01_single_gpu::{config, config::Config, model, optimizer, run, train};
+use ch01_single_gpu::{Config, model, optimizer, presets, run, train};
 use corpus::{Corpus, Tokenizer};
 use hub::ModelConfig;
 use memory::Family;
@@ -97,7 +97,7 @@ impl Subject {
         let model = match name {
             "grouped" => grouped(vocab),
             "llama-2-7b" => ModelConfig::defaults(hub::Family::Llama),
-            _ => config::preset(name, vocab, tokenizer.end_of_document(), seq_len)
+            _ => presets::preset(name, vocab, tokenizer.end_of_document(), seq_len)
                 .context("besides these there are grouped and llama-2-7b")?,
         };
         Ok(Subject { name: name.into(), model, rows, seq_len })
