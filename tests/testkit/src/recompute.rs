@@ -2,7 +2,7 @@
 //! what chapter 3 really keeps and computes.
 use crate::account::Subject;
 use anyhow::Result;
-use ch03_recompute::config::{Config, Precision};
+use ch03_recompute::config::{Config, Granularity, Method, Module, Precision};
 use ch03_recompute::optimizer::{AdamW, Hyper};
 use ch03_recompute::{model::Transformer, recompute::Recompute, segment::Keep};
 use corpus::{Batch, Corpus};
@@ -37,6 +37,36 @@ pub struct Moment {
     pub saved: u64,
     /// Bytes of everything that is alive.
     pub total: u64,
+}
+
+/// Ways to recompute in a model of so many layers, each with its name.
+pub fn settings(layers: usize) -> Vec<(&'static str, Config)> {
+    use Module::{Attention, Norm, Swiglu};
+    let selective = |modules: &[Module]| Config {
+        recompute: Granularity::Selective,
+        recompute_modules: modules.to_vec(),
+        ..Config::default()
+    };
+    let full = |method, n| Config {
+        recompute: Granularity::Full,
+        recompute_method: Some(method),
+        recompute_layers: Some(n),
+        ..Config::default()
+    };
+    let mut settings = vec![
+        ("none", Config::default()),
+        ("norm", selective(&[Norm])),
+        ("swiglu", selective(&[Swiglu])),
+        ("attention", selective(&[Attention])),
+        ("norm,swiglu", selective(&[Norm, Swiglu])),
+        ("norm,swiglu,attention", selective(&[Norm, Swiglu, Attention])),
+        ("uniform-1", full(Method::Uniform, 1)),
+    ];
+    if layers >= 2 {
+        settings.push(("uniform-2", full(Method::Uniform, 2)));
+        settings.push(("block-2", full(Method::Block, 2)));
+    }
+    settings
 }
 
 /// Bytes of a number, and of one of the type that it is summed in.

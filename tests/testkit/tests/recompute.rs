@@ -1,34 +1,8 @@
 //! The bytes that recomputation keeps and the operations it makes again, predicted and
 //! measured; and that backward frees what it has used.
-use ch03_recompute::Config;
-use ch03_recompute::config::{Granularity, Method, Module, Precision};
+use ch03_recompute::config::{Config, Granularity, Precision};
 use testkit::account::Subject;
-
-fn settings() -> Vec<Config> {
-    use Module::{Attention, Norm, Swiglu};
-    let selective = |modules: &[Module]| Config {
-        recompute: Granularity::Selective,
-        recompute_modules: modules.to_vec(),
-        ..Config::default()
-    };
-    let full = |method, layers| Config {
-        recompute: Granularity::Full,
-        recompute_method: Some(method),
-        recompute_layers: Some(layers),
-        ..Config::default()
-    };
-    vec![
-        Config::default(),
-        selective(&[Norm]),
-        selective(&[Swiglu]),
-        selective(&[Attention]),
-        selective(&[]),
-        selective(&[Norm, Swiglu, Attention]),
-        full(Method::Uniform, 1),
-        full(Method::Uniform, 2),
-        full(Method::Block, 2),
-    ]
-}
+use testkit::recompute::settings;
 
 /// Three shapes: tied, untied with grouped heads, and one with every variant whose
 /// sizes divide nothing, each with sequences that are, and are not, whole blocks.
@@ -44,14 +18,11 @@ fn bytes_and_operations_are_those_of_the_closed_forms() {
         ("grouped", 8, 128, Precision::Fp16),
     ] {
         let subject = Subject::named(name, rows, seq_len).unwrap();
-        for config in settings() {
+        for (setting, config) in settings(subject.model.num_hidden_layers) {
             let config = Config { precision, ..config };
             let predicted = subject.predict_step(&config).unwrap();
             let measured = subject.measure_step(&config, 54).unwrap();
-            let what = format!(
-                "{name} {precision:?} {:?} {:?} {:?}",
-                config.recompute, config.recompute_modules, config.recompute_layers
-            );
+            let what = format!("{name} {precision:?} {setting}");
             assert_eq!(measured.flops, predicted.flops, "{what}");
             // Tokens, losses and the notes on the tape are not in the closed form.
             let saved = measured.saved as f64 / predicted.saved as f64;
@@ -66,12 +37,12 @@ fn bytes_and_operations_are_those_of_the_closed_forms() {
 #[test]
 fn backward_frees_what_it_has_used() {
     let subject = Subject::named("nano", 4, 128).unwrap();
-    for config in settings() {
+    for (setting, config) in settings(subject.model.num_hidden_layers) {
         let moments = subject.watch_step(&config, 55).unwrap();
         let loss = moments.iter().position(|moment| moment.backward).unwrap();
         let at_loss = moments[loss - 1].saved;
         let last = moments.last().unwrap().saved;
-        assert!(last < at_loss / 50, "{:?}: {last} is left", config.recompute);
+        assert!(last < at_loss / 50, "{setting}: {last} is left");
         // Without recomputation nothing is ever added.
         if config.recompute == Granularity::None {
             let backward = &moments[loss..];

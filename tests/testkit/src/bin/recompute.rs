@@ -1,11 +1,11 @@
 //! Recomputation in bytes, operations and time, counted beside its closed forms.
 use anyhow::{Context, Result, bail};
-use ch03_recompute::config::{Config, Granularity, Method, Module, Precision};
+use ch03_recompute::config::{Config, Granularity, Precision};
 use ch03_recompute::{recompute::Recompute, segment::Keep};
 use clap::{Parser, Subcommand};
 use std::time::Instant;
 use testkit::account::Subject;
-use testkit::recompute::Trainer;
+use testkit::recompute::{Trainer, settings};
 
 /// What recomputation saves, and what it costs.
 #[derive(Parser)]
@@ -65,38 +65,8 @@ enum Command {
     },
 }
 
-/// The settings that are compared, each with its name.
-fn settings(layers: usize) -> Vec<(String, Config)> {
-    use Module::{Attention, Norm, Swiglu};
-    let selective = |modules: &[Module]| Config {
-        recompute: Granularity::Selective,
-        recompute_modules: modules.to_vec(),
-        ..Config::default()
-    };
-    let full = |method, n| Config {
-        recompute: Granularity::Full,
-        recompute_method: Some(method),
-        recompute_layers: Some(n),
-        ..Config::default()
-    };
-    let mut settings = vec![
-        ("none", Config::default()),
-        ("norm", selective(&[Norm])),
-        ("swiglu", selective(&[Swiglu])),
-        ("attention", selective(&[Attention])),
-        ("norm,swiglu", selective(&[Norm, Swiglu])),
-        ("norm,swiglu,attention", selective(&[Norm, Swiglu, Attention])),
-        ("uniform-1", full(Method::Uniform, 1)),
-    ];
-    if layers >= 2 {
-        settings.push(("uniform-2", full(Method::Uniform, 2)));
-        settings.push(("block-2", full(Method::Block, 2)));
-    }
-    settings.into_iter().map(|(name, config)| (name.to_string(), config)).collect()
-}
-
 /// Those of the settings that are asked for: all, if none is.
-fn chosen(layers: usize, only: &[String]) -> Result<Vec<(String, Config)>> {
+fn chosen(layers: usize, only: &[String]) -> Result<Vec<(&'static str, Config)>> {
     let all = settings(layers);
     if only.is_empty() {
         return Ok(all);
@@ -104,7 +74,7 @@ fn chosen(layers: usize, only: &[String]) -> Result<Vec<(String, Config)>> {
     let find = |name: &String| {
         let found = all.iter().find(|(what, _)| what == name).cloned();
         found.with_context(|| {
-            let names: Vec<&str> = all.iter().map(|(what, _)| what.as_str()).collect();
+            let names: Vec<&str> = all.iter().map(|(what, _)| *what).collect();
             format!("no setting is named {name}: expected some of {}", names.join(" "))
         })
     };
