@@ -11,7 +11,6 @@ use std::panic::Location;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
-use std::time::Instant;
 
 /// One rank's handle on a group of ranks. Clones are the same handle.
 ///
@@ -153,22 +152,20 @@ impl Group {
             unsafe { (call.work)(&[&call], 0) }
             return Ok(());
         }
-        let start = Instant::now();
         let stopwatch = self.book(&call);
         let slot = self.post(call)?;
         let world = &self.0.world;
         world.until_ready(&slot, Some(self.world_rank()))?;
         world.work(&slot, self.rank());
         self.until_over(&slot)?;
-        stopwatch.stop(start.elapsed(), Default::default());
+        stopwatch.stop();
         Ok(())
     }
     pub(crate) fn message(&self, call: Call, other: usize) -> Result<()> {
-        let start = Instant::now();
         let stopwatch = self.book(&call);
         let slot = self.post_message(call, other)?;
         self.until_over(&slot)?;
-        stopwatch.stop(start.elapsed(), Default::default());
+        stopwatch.stop();
         Ok(())
     }
     #[track_caller]
@@ -184,12 +181,12 @@ impl Group {
             self.collective(call)?;
             return Ok(pending);
         }
-        let (start, stopwatch) = (Instant::now(), self.book(&call));
+        let stopwatch = self.book(&call);
         let helper = self.helper()?;
         let slot = self.post(call)?;
         // It ends only with this handle.
         let _ = helper.send(slot.clone());
-        pending.fly(self.clone(), slot, start, stopwatch);
+        pending.fly(self.clone(), slot, stopwatch);
         Ok(pending)
     }
     #[track_caller]
@@ -201,9 +198,9 @@ impl Group {
     ) -> Result<Pending<L>> {
         call.at = Location::caller();
         let mut pending = Pending::new(None, lease);
-        let (start, stopwatch) = (Instant::now(), self.book(&call));
+        let stopwatch = self.book(&call);
         let slot = self.post_message(call, other)?;
-        pending.fly(self.clone(), slot, start, stopwatch);
+        pending.fly(self.clone(), slot, stopwatch);
         Ok(pending)
     }
     fn post(&self, call: Call) -> Result<Arc<Slot>> {

@@ -1,43 +1,145 @@
 //! The ledger: what was sent, and what it cost.
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::AddAssign;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What one rank sent, by family, group and operation. Clones are the same book.
 #[derive(Clone, Default)]
 pub struct Ledger(Arc<Mutex<Book>>);
 
+#[derive(Default)]
+struct Book {
+    /// Since the last [`Ledger::reset`].
+    all: Entries,
+    /// Since the last [`Ledger::take`].
+    new: Entries,
+    /// The calls themselves, if somebody wants to see them.
+    spans: Option<Vec<Span>>,
+}
+
 /// Family, group, operation.
 type Key = (&'static str, Arc<str>, &'static str);
-type Book = BTreeMap<Key, Entry>;
+type Entries = BTreeMap<Key, Entry>;
 
 /// All calls of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// How many.
     pub calls: u64,
     /// Bytes that this rank would send in a ring, padding included.
     pub bytes: u64,
-    /// Time in which the rank did nothing but make them, or wait for them.
+    /// Time in which the rank did nothing but make them, or wait for them. Written in
+    /// seconds.
+    #[serde(serialize_with = "seconds")]
     pub exposed: Duration,
     /// Time in which they were under way, waiting for late ranks included, while the
-    /// rank computed.
+    /// rank computed. Written in seconds.
+    #[serde(serialize_with = "seconds")]
     pub overlapped: Duration,
+}
+
+impl AddAssign for Entry {
+    fn add_assign(&mut self, more: Entry) {
+        self.calls += more.calls;
+        self.bytes += more.bytes;
+        self.exposed += more.exposed;
+        self.overlapped += more.overlapped;
+    }
+}
+
+fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(time.as_secs_f64())
+}
+
+/// The calls of one kind, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// What they were for.
+    pub family: &'static str,
+    /// The name of their group.
+    pub group: String,
+    /// `all_reduce`.
+    pub operation: &'static str,
+    /// How many, how much, how long.
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+/// One call as it went.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// What it was for.
+    pub family: &'static str,
+    /// The name of its group.
+    pub group: Arc<str>,
+    /// `all_reduce`.
+    pub operation: &'static str,
+    /// Bytes, as in [`Entry::bytes`].
+    pub bytes: u64,
+    /// When this rank made it.
+    pub start: Instant,
+    /// When the last member had done its part.
+    pub over: Instant,
+    /// While this rank did nothing but wait for it: the whole of a blocking call; of a
+    /// started one, from where it was waited for.
+    pub waited: [Instant; 2],
 }
 
 /// Takes the time of one call.
 pub(crate) struct Stopwatch {
     ledger: Ledger,
     key: Key,
+    bytes: u64,
+    start: Instant,
+    /// Since when the rank does something else, if it does.
+    flying: Option<Instant>,
 }
 
 impl Stopwatch {
-    pub fn stop(&self, exposed: Duration, overlapped: Duration) {
-        let mut book = self.ledger.lock();
-        let entry = book.entry(self.key.clone()).or_default();
-        entry.exposed += exposed;
-        entry.overlapped += overlapped;
+    /// The rank goes on with something else from here.
+    pub fn fly(&mut self) {
+        self.flying = Some(Instant::now());
+    }
+    /// The rank has waited for the call since `waiting`; it was over at `over`.
+    pub fn land(self, waiting: Instant, over: Option<Instant>) {
+        let now = Instant::now();
+        let over = over.unwrap_or(now);
+        let Some(flying) = self.flying else { return self.stop() };
+        let exposed = (flying - self.start) + (now - waiting);
+        // What went on while this rank did something else.
+        let overlapped = over.min(waiting).saturating_duration_since(flying);
+        self.book(exposed, overlapped, over, [waiting, now]);
+    }
+    /// A blocking call is over.
+    pub fn stop(self) {
+        let (start, now) = (self.start, Instant::now());
+        self.book(now - start, Duration::ZERO, now, [start, now]);
+    }
+    fn book(
+        self,
+        exposed: Duration,
+        overlapped: Duration,
+        over: Instant,
+        waited: [Instant; 2],
+    ) {
+        let Stopwatch { ledger, key, bytes, start, .. } = self;
+        let mut book = ledger.lock();
+        book.add(&key, Entry { exposed, overlapped, ..Entry::default() });
+        if let Some(spans) = &mut book.spans {
+            let (family, group, operation) = key;
+            spans.push(Span { family, group, operation, bytes, start, over, waited });
+        }
+    }
+}
+
+impl Book {
+    fn add(&mut self, key: &Key, more: Entry) {
+        for entries in [&mut self.all, &mut self.new] {
+            *entries.entry(key.clone()).or_default() += more;
+        }
     }
 }
 
@@ -53,33 +155,50 @@ impl Ledger {
         op: &'static str,
         bytes: u64,
     ) -> Stopwatch {
-        let key = (family, group.clone(), op);
-        let mut book = self.lock();
-        let entry = book.entry(key.clone()).or_default();
-        entry.calls += 1;
-        entry.bytes += bytes;
-        drop(book);
-        Stopwatch { ledger: self.clone(), key }
+        let (ledger, key) = (self.clone(), (family, group.clone(), op));
+        self.lock().add(&key, Entry { calls: 1, bytes, ..Entry::default() });
+        Stopwatch { ledger, key, bytes, start: Instant::now(), flying: None }
     }
-    /// All entries since the last [`Ledger::reset`], in the order of family, group and
+    /// All there is since the last [`Ledger::reset`], in the order of family, group and
     /// operation.
-    pub fn entries(&self) -> Vec<(&'static str, String, &'static str, Entry)> {
-        let book = self.lock();
-        let line = |((family, group, op), entry): (&Key, &Entry)| {
-            (*family, group.to_string(), *op, *entry)
-        };
-        book.iter().map(line).collect()
+    pub fn lines(&self) -> Vec<Line> {
+        lines(&self.lock().all)
     }
-    /// Bytes sent for a family.
-    pub fn bytes(&self, family: &str) -> u64 {
-        let book = self.lock();
-        let of = book.iter().filter(|((name, ..), _)| *name == family);
-        of.map(|(_, entry)| entry.bytes).sum()
+    /// What has come since the last call of this: a step's share.
+    pub fn take(&self) -> Vec<Line> {
+        lines(&std::mem::take(&mut self.lock().new))
+    }
+    /// All calls of a family.
+    pub fn family(&self, family: &str) -> Entry {
+        let mut sum = Entry::default();
+        for line in self.lines().iter().filter(|line| line.family == family) {
+            sum += line.entry;
+        }
+        sum
+    }
+    /// Keeps every call from here on, for [`Ledger::spans`].
+    pub fn keep_spans(&self) {
+        self.lock().spans = Some(vec![]);
+    }
+    /// The calls that are over since [`Ledger::keep_spans`], in the order in which they
+    /// ended for this rank. They are not kept any longer, nor are those to come.
+    pub fn spans(&self) -> Vec<Span> {
+        self.lock().spans.take().unwrap_or_default()
     }
     /// Forgets everything.
     pub fn reset(&self) {
-        self.lock().clear();
+        let mut book = self.lock();
+        book.all.clear();
+        book.new.clear();
     }
+}
+
+fn lines(entries: &Entries) -> Vec<Line> {
+    let line = |((family, group, operation), entry): (&Key, &Entry)| {
+        let group = group.to_string();
+        Line { family, group, operation, entry: *entry }
+    };
+    entries.iter().map(line).collect()
 }
 
 impl fmt::Display for Ledger {
@@ -109,12 +228,9 @@ impl fmt::Display for Ledger {
             "hidden, ms"
         )?;
         let mut sum = Entry::default();
-        for (family, group, op, entry) in self.entries() {
-            line(f, [family, &group, op], &entry)?;
-            sum.calls += entry.calls;
-            sum.bytes += entry.bytes;
-            sum.exposed += entry.exposed;
-            sum.overlapped += entry.overlapped;
+        for Line { family, group, operation, entry } in self.lines() {
+            line(f, [family, &group, operation], &entry)?;
+            sum += entry;
         }
         line(f, ["in all", "", ""], &sum)
     }

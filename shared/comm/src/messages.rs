@@ -5,7 +5,6 @@ use crate::group::Group;
 use crate::number::Number;
 use crate::pending::{Lease, Pending};
 use std::ops::DerefMut;
-use std::time::Instant;
 
 impl Group {
     /// Sends `data` to place `to`; returns when it has been received.
@@ -53,18 +52,18 @@ impl Group {
     ) -> Result<()> {
         self.check_other("exchange", to)?;
         self.check_other("exchange", from)?;
-        let start = Instant::now();
         let send = Call::new(Op::Send(to), family, data, &mut []);
         let recv = Call::new(Op::Recv(from), family, &[], out);
         let stopwatch = self.book(&send);
-        self.book(&recv);
+        // Its time is that of the sending.
+        drop(self.book(&recv));
         let sent = self.post_message(send, to)?;
         // Posted, and so not to be left behind: from here on both are waited for.
         let received = self.post_message(recv, from);
         let sent = self.until_over(&sent);
         self.until_over(&received?)?;
         sent?;
-        stopwatch.stop(start.elapsed(), Default::default());
+        stopwatch.stop();
         Ok(())
     }
     /// As [`Group::send`], started now.

@@ -6,7 +6,7 @@ use crate::threads::Slot;
 use std::ops::DerefMut;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A call in flight, and the memory that it works on.
 ///
@@ -22,8 +22,6 @@ pub struct Pending<L> {
 pub(crate) struct Flight {
     pub group: Group,
     pub slot: Arc<Slot>,
-    /// When it was under way.
-    pub started: Instant,
     pub stopwatch: Stopwatch,
 }
 
@@ -54,17 +52,15 @@ impl<L> Pending<L> {
     pub(crate) fn new(flight: Option<Flight>, lease: Lease<L>) -> Pending<L> {
         Pending { flight, lease }
     }
-    /// From now on it is under way; `start` is when its caller began to start it.
+    /// From now on it is under way.
     pub(crate) fn fly(
         &mut self,
         group: Group,
         slot: Arc<Slot>,
-        start: Instant,
-        stopwatch: Stopwatch,
+        mut stopwatch: Stopwatch,
     ) {
-        let started = Instant::now();
-        stopwatch.stop(started - start, Duration::ZERO);
-        self.flight = Some(Flight { group, slot, started, stopwatch });
+        stopwatch.fly();
+        self.flight = Some(Flight { group, slot, stopwatch });
     }
     /// Whether waiting would take no time: it is over, or some rank has failed or
     /// returned without it. Between two questions do something: a rank that only asks
@@ -90,10 +86,7 @@ impl<L> Pending<L> {
         let Some(flight) = self.flight.take() else { return Ok(()) };
         let waiting = Instant::now();
         flight.group.until_over(&flight.slot)?;
-        let over = flight.slot.over_at().unwrap_or(waiting);
-        // What went on while this rank did something else.
-        let hidden = over.min(waiting).saturating_duration_since(flight.started);
-        flight.stopwatch.stop(waiting.elapsed(), hidden);
+        flight.stopwatch.land(waiting, flight.slot.over_at());
         Ok(())
     }
 }

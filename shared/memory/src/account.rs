@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Accounts there are. Ranks from `RANKS - 1` on share the last one.
 pub const RANKS: usize = 64;
 
+/// Numbers that make up an [`Account`].
+pub const NUMBERS: usize = 2 * (Family::ALL.len() + 1);
+
 /// What an allocation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -75,6 +78,22 @@ impl Index<Family> for Account {
 }
 
 impl Account {
+    /// All numbers of the account, to be sent elsewhere.
+    pub fn to_numbers(&self) -> [u64; NUMBERS] {
+        let mut uses = self.families.iter().chain([&self.total]);
+        let mut numbers = [0; NUMBERS];
+        for pair in numbers.chunks_mut(2) {
+            let used = uses.next().copied().unwrap_or_default();
+            pair.copy_from_slice(&[used.live, used.peak]);
+        }
+        numbers
+    }
+    /// The account that [`Account::to_numbers`] was asked of.
+    pub fn from_numbers(numbers: &[u64; NUMBERS]) -> Account {
+        let used = |i: usize| Use { live: numbers[2 * i], peak: numbers[2 * i + 1] };
+        let families = std::array::from_fn(used);
+        Account { families, total: used(Family::ALL.len()) }
+    }
     /// Several ranks' accounts added up. The peaks are added too, which is an upper
     /// bound: ranks need not peak at the same time.
     pub fn sum(accounts: impl IntoIterator<Item = Account>) -> Account {

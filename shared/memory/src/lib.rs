@@ -42,7 +42,7 @@ pub mod blocks;
 mod process;
 mod thread;
 
-pub use account::{Account, Family, RANKS, Use, account, reset_peak};
+pub use account::{Account, Family, NUMBERS, RANKS, Use, account, reset_peak};
 pub use allocator::Tagging;
 pub use blocks::{cached, release};
 pub use process::{page_faults, process_peak};

@@ -1,5 +1,6 @@
 //! The optimizer's pass over memory, and the norm it clips by.
 use crate::kernel::{GRAIN, simd, sum_over};
+use crate::observe::{Pass, passed};
 use crate::threads::{self, Disjoint};
 use params::Real;
 
@@ -48,7 +49,8 @@ pub fn adamw<A: Real>(
             )
         };
         adamw_kernel(hyper, values, &grads[part], first, second)
-    })
+    });
+    passed("adamw", Pass::Update);
 }
 
 simd! {
@@ -90,6 +92,7 @@ pub fn sum_of_squares<A: Real>(x: &[A]) -> f64 {
         let part = &x[runs.start * RUN..x.len().min(runs.end * RUN)];
         squares_kernel(part, sums)
     });
+    passed("sum_of_squares", Pass::Update);
     sums.iter().sum()
 }
 

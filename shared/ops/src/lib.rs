@@ -48,5 +48,5 @@ pub use norm::{qk_norm, rms_norm};
 pub use observe::{Pass, observe};
 pub use rope::{Rope, rope};
 pub use tape::{
-    Gradients, Saved, Tape, forget, note, record, recording, save, unrecorded,
+    Gradients, Saved, Tape, forget, mark, note, record, recording, save, unrecorded,
 };

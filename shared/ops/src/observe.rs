@@ -8,6 +8,8 @@ pub enum Pass {
     Forward,
     /// From the gradient of its output to those of its inputs.
     Backward,
+    /// From gradients to a step of the optimizer.
+    Update,
 }
 
 type Observer = Box<dyn FnMut(&'static str, Pass)>;

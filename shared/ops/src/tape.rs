@@ -36,7 +36,12 @@ struct Note {
 /// is freed as soon as [`Tape::backward`] has used it, and all of them if the tape is
 /// dropped.
 #[derive(Default)]
-pub struct Tape(Vec<Note>);
+pub struct Tape(Vec<Entry>);
+
+enum Entry {
+    Note(Note),
+    Mark(usize),
+}
 
 /// Computes a tensor again.
 type Recall = Rc<dyn Fn() -> Result<Tensor>>;
@@ -124,14 +129,20 @@ pub fn note(
     backward: impl FnOnce(Tensor) -> Result<Vec<Tensor>> + 'static,
 ) {
     innermost(|recording| {
-        recording.tape.0.push(Note {
+        recording.tape.0.push(Entry::Note(Note {
             op,
             output: output.id(),
             inputs: inputs.iter().map(|input| input.id()).collect(),
             backward: Box::new(backward),
-        })
+        }))
     });
     passed(op, Pass::Forward);
+}
+
+/// Leaves a mark between the operations before and those to come:
+/// [`Tape::backward_by_marks`] says when backward comes by.
+pub fn mark(name: usize) {
+    innermost(|recording| recording.tape.0.push(Entry::Mark(name)));
 }
 
 /// What an operation keeps of a tensor for its backward: the tensor, or, if it was
@@ -182,7 +193,19 @@ impl Tape {
     /// As for [`Tape::backward_from`]; or a gradient is left over, because what it is
     /// for was computed by an operation that is not recorded.
     pub fn backward(self, loss: &Tensor) -> Result<()> {
-        self.backward_from(loss, loss.ones_like()?)?.finish()
+        self.backward_by_marks(loss, |_| Ok(()))
+    }
+    /// As [`Tape::backward`]; calls `at_mark` with the name of each [`mark`] of this
+    /// recording as soon as all that was recorded after it has gone backward.
+    ///
+    /// # Errors
+    /// As for [`Tape::backward`]; or those of `at_mark`.
+    pub fn backward_by_marks(
+        self,
+        loss: &Tensor,
+        at_mark: impl FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
+        self.walk(loss, loss.ones_like()?, at_mark)?.finish()
     }
     /// Backward from `output`, whose gradient is `grad`: accumulates the gradients of
     /// all parameters on the way, and returns those of the tensors the recording
@@ -193,13 +216,28 @@ impl Tape {
     /// operation that is not recorded stands between it and `output`; or `grad` is not
     /// of `output`'s shape and type.
     pub fn backward_from(self, output: &Tensor, grad: Tensor) -> Result<Gradients> {
+        self.walk(output, grad, |_| Ok(()))
+    }
+    fn walk(
+        self,
+        output: &Tensor,
+        grad: Tensor,
+        mut at_mark: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Gradients> {
         if grad.shape() != output.shape() || grad.dtype() != output.dtype() {
             let describe = |x: &Tensor| format!("{:?} {:?}", x.dtype(), x.shape());
             bail!("a gradient {} of a result {}", describe(&grad), describe(output))
         }
         let _tag = memory::tag(Family::Scratch);
         let mut grads = HashMap::from([(output.id(), grad)]);
-        for note in self.0.into_iter().rev() {
+        for entry in self.0.into_iter().rev() {
+            let note = match entry {
+                Entry::Note(note) => note,
+                Entry::Mark(name) => {
+                    at_mark(name)?;
+                    continue;
+                }
+            };
             let Some(grad) = grads.remove(&note.output) else {
                 bail!(
                     "the result of `{}` received no gradient: it was not used, or used \

@@ -269,6 +269,9 @@ impl Subject {
         let (saved, total) = (trainer.saved(), trainer.base());
         let mut backward = false;
         let observer = move |_, pass| {
+            if pass == Pass::Update {
+                return;
+            }
             backward |= pass == Pass::Backward;
             let account = memory::account(rank);
             seen.borrow_mut().push(Moment {

@@ -251,9 +251,9 @@ fn bytes_are_those_of_a_ring() {
     .unwrap();
     for (me, ledger) in books.iter().enumerate() {
         let entry = |family: &str, op: &str| {
-            let all = ledger.entries();
-            let found = all.iter().find(|(f, _, o, _)| (*f, *o) == (family, op));
-            found.map(|(.., entry)| (entry.calls, entry.bytes)).unwrap()
+            let all = ledger.lines();
+            let found = all.iter().find(|l| (l.family, l.operation) == (family, op));
+            found.map(|line| (line.entry.calls, line.entry.bytes)).unwrap()
         };
         assert_eq!(entry("grads", "all_reduce"), (2, (2 * 2 * 4 + 2 * 2) * 4));
         assert_eq!(entry("params", "all_gather"), (1, 2 * 5 * 2));
@@ -266,11 +266,16 @@ fn bytes_are_those_of_a_ring() {
         assert_eq!(entry("tokens", "all_to_all"), (1, all - stays));
         assert_eq!(entry("ring", "send"), (1, 28));
         assert_eq!(entry("end", "barrier"), (1, 0));
-        assert_eq!(ledger.bytes("grads"), (2 * 2 * 4 + 2 * 2) * 4 + 2 * 2 * 8);
+        let grads = ledger.family("grads");
+        assert_eq!(grads.bytes, (2 * 2 * 4 + 2 * 2) * 4 + 2 * 2 * 8);
+        assert_eq!(grads.calls, 3);
+        // What was taken is still in the sum.
+        assert_eq!(ledger.take(), ledger.lines());
+        assert!(ledger.take().is_empty());
         let table = ledger.to_string();
         assert!(table.contains("grads") && table.contains("in all"), "{table}");
         ledger.reset();
-        assert!(ledger.entries().is_empty());
+        assert!(ledger.lines().is_empty());
     }
 }
 
@@ -289,7 +294,7 @@ fn a_group_of_one() {
             alone.start_all_reduce("x", vec![1f32], Reduce::Sum)?.wait()?,
             [1.0]
         );
-        assert!(world.ledger().entries().is_empty());
+        assert!(world.ledger().lines().is_empty());
         Result::Ok(())
     })
     .unwrap();

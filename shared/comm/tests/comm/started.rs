@@ -140,8 +140,7 @@ fn what_is_hidden_is_booked_as_such() {
         let pause = start.elapsed();
         paused.store(true, Ordering::SeqCst);
         pending.wait()?;
-        let all = world.ledger().entries();
-        let (.., entry) = all.iter().find(|(family, ..)| *family == "x").unwrap();
+        let entry = world.ledger().family("x");
         Result::Ok((entry.overlapped, entry.exposed, pause))
     })
     .unwrap();
@@ -174,10 +173,9 @@ fn what_starting_takes_is_not_hidden() {
         let pending = world.start_recv("act", vec![0f32; 1 << 20], 1)?;
         assert!(pending.is_over());
         pending.wait()?;
-        let all = world.ledger().entries();
-        Ok(all.into_iter().find(|(_, _, op, _)| *op == "recv"))
+        Ok(world.ledger().lines().into_iter().find(|line| line.operation == "recv"))
     })
     .unwrap();
-    let (.., entry) = entries[0].as_ref().unwrap();
+    let entry = entries[0].as_ref().unwrap().entry;
     assert!(entry.overlapped.is_zero() && !entry.exposed.is_zero(), "{entry:?}");
 }

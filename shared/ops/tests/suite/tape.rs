@@ -320,6 +320,32 @@ fn the_only_gradient_is_refused_where_there_are_two_or_none() {
 }
 
 #[test]
+fn a_mark_is_reached_when_all_after_it_has_gone_backward() {
+    let (x, w) = (x(), weight_of_four());
+    w.begin_step();
+    let (loss, tape) = record(|| {
+        ops::mark(0);
+        let y = ops::rms_norm(&x, &w, 0.1)?;
+        ops::mark(1);
+        // Of a recording within this one: not heard.
+        ops::unrecorded(|| Ok(ops::mark(2)))?;
+        record(|| Ok(ops::mark(3)))?;
+        let z = ops::swiglu(&y)?;
+        ops::mark(4);
+        Ok(z)
+    })
+    .unwrap();
+    let reached = RefCell::new(vec![]);
+    let at_mark = |mark| {
+        reached.borrow_mut().push((mark, w.check_gradient().is_ok()));
+        if mark == 0 { candle_core::bail!("enough") } else { Ok(()) }
+    };
+    let error = tape.backward_by_marks(&loss, at_mark).unwrap_err();
+    assert!(error.to_string().contains("enough"), "{error}");
+    assert_eq!(reached.into_inner(), [(4, false), (1, false), (0, true)]);
+}
+
+#[test]
 fn an_observer_sees_each_operation_pass() {
     use ops::Pass::{Backward, Forward};
     let seen = Rc::new(RefCell::new(vec![]));
@@ -337,6 +363,7 @@ fn an_observer_sees_each_operation_pass() {
         ops::rms_norm(&x, &w, 0.1).unwrap();
         let (y, tape) = record(|| ops::swiglu(&ops::add(&x, &x)?)).unwrap();
         tape.backward_from(&y, upstream(&y)).unwrap();
+        ops::sum_of_squares(&[1f32]);
     });
     ops::swiglu(&x).unwrap();
     let want = [
@@ -345,6 +372,7 @@ fn an_observer_sees_each_operation_pass() {
         ("swiglu", Forward),
         ("swiglu", Backward),
         ("add", Backward),
+        ("sum_of_squares", ops::Pass::Update),
     ];
     assert_eq!(*seen.borrow(), want);
     // Gone after a panic too.

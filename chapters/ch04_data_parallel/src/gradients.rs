@@ -1,0 +1,55 @@
+//! Gradients on their way to the other ranks, while backward makes the next ones.
+use candle_core::Result;
+use comm::{Group, Reduce};
+use params::{Element, Param, Params, with_float};
+
+/// The gradients of one step, which become the sums over all ranks, bucket by bucket.
+///
+/// A bucket is a flat buffer: the gradients of one layer, those of the embedding, or
+/// those of what comes after the layers. A tied embedding gets gradients from both
+/// ends of the model, and its bucket is complete only when backward is.
+pub struct Gradients<'a> {
+    params: &'a Params,
+    group: &'a Group,
+    /// Buckets before this one have not been started: backward completes the last
+    /// bucket first.
+    left: usize,
+    /// What is under way, each with how to wait for it.
+    started: Vec<Box<dyn FnOnce() -> comm::Result<()>>>,
+}
+
+impl Gradients<'_> {
+    /// `group` is the ranks that hold the same parameters and see other data.
+    pub fn new<'a>(params: &'a Params, group: &'a Group) -> Gradients<'a> {
+        Gradients { params, group, left: params.flats.len(), started: vec![] }
+    }
+    /// Starts to sum the buckets from `first` on, of which this rank's gradients are
+    /// complete; those that were started before are left alone. Until
+    /// [`Gradients::finish`] nobody may touch them.
+    ///
+    /// # Errors
+    /// A gradient is missing or in use, or another rank failed.
+    pub fn start(&mut self, first: usize) -> Result<()> {
+        while self.left > first {
+            self.left -= 1;
+            let flat = &self.params.flats[self.left];
+            flat.params.iter().try_for_each(Param::check_gradient)?;
+            with_float!(flat.values.dtype(), T => {
+                let bucket = flat.grads.write::<<T as Element>::Acc>(0..flat.grads.len())?;
+                let pending =
+                    self.group.start_all_reduce("gradients", bucket, Reduce::Sum)?;
+                self.started.push(Box::new(move || pending.wait().map(drop)));
+                Result::Ok(())
+            })?;
+        }
+        Ok(())
+    }
+    /// Starts what is left, and waits for all.
+    ///
+    /// # Errors
+    /// As for [`Gradients::start`].
+    pub fn finish(mut self) -> Result<()> {
+        self.start(0)?;
+        Ok(self.started.into_iter().try_for_each(|wait| wait())?)
+    }
+}

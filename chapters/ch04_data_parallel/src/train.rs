@@ -1,0 +1,150 @@
+//! The training loop.
+use crate::config::{Config, Switch};
+use crate::gradients::Gradients;
+use crate::loss_scale::LossScale;
+use crate::model::Transformer;
+use crate::optimizer::{AdamW, Hyper};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::DType;
+use comm::{Mesh, Reduce};
+use corpus::Split;
+use params::Params;
+use runlog::{Interrupt, RunLog, Step};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// What to know about a step that cannot be made.
+const DIVERGED: &str = "no parameter was changed by this step. A lower --lr or a \
+                        longer --warmup usually helps";
+
+/// Trains for `config.steps` steps, or until the user interrupts; adds what each
+/// reported to `steps`. Every rank of the mesh does so, on its share of the data, and
+/// comes to the same losses, gradients and parameters.
+///
+/// With a loss scale, a step whose gradients overflow is skipped: it changes nothing
+/// but the scale, and the run goes on.
+///
+/// # Errors
+/// A loss that is not finite, or without a loss scale a gradient: nothing was changed
+/// by that step. Or another rank failed.
+pub fn train(
+    config: &Config,
+    max_lr: f64,
+    data: &Split,
+    model: &Transformer,
+    params: &Params,
+    mesh: &Mesh,
+    optimizer: &mut AdamW,
+    mut loss_scale: Option<LossScale>,
+    mut log: Option<&mut RunLog>,
+    interrupt: &Interrupt,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    let (world, peers) = (mesh.world(), mesh.data());
+    for step in 1..=config.steps {
+        // All stop after the same step, although not all may know yet.
+        let mut stop = [u8::from(interrupt.requested())];
+        world.all_reduce("interrupt", &mut stop, Reduce::Max)?;
+        if stop == [1] {
+            break;
+        }
+        let start = Instant::now();
+        let first = (step - 1) * config.global_batch as u64;
+        let mut batches = vec![];
+        // Micro-batches are dealt out to the ranks.
+        let rows = (0..config.global_batch).step_by(config.micro_batch);
+        for row in rows.skip(peers.rank()).step_by(peers.size()) {
+            batches.push(data.batch(first + row as u64, config.micro_batch)?);
+        }
+        // Each token counts the same, in whatever micro-batch and on whatever rank it
+        // is: the loss is a mean over the tokens of the step, not a mean of means.
+        let targets = batches.iter().map(|batch| batch.target_count() as i64);
+        let mut tokens = [targets.sum::<i64>()];
+        peers.all_reduce("tokens", &mut tokens, Reduce::Sum)?;
+        let [tokens] = tokens;
+        params.begin_step()?;
+        let mut gradients = Gradients::new(params, peers);
+        let loss_scaled_by = loss_scale.as_ref().map_or(1.0, LossScale::scale);
+        let (mut loss, mut overflow) = ([0.0], None);
+        for (i, batch) in batches.iter().enumerate() {
+            let last = i + 1 == batches.len();
+            let scale = loss_scaled_by / tokens.max(1) as f64;
+            // Forward, recorded on a tape; then backward along it, which adds each
+            // weight's gradient to what the earlier micro-batches left in `params`.
+            // The first of a step overwrites what was there: `begin_step` said so.
+            let (micro_loss, tape) = ops::record(|| model.loss(batch, scale))?;
+            // In the last one, buckets leave as soon as backward has completed them.
+            tape.backward_by_marks(&micro_loss, |bucket| {
+                let leaves = last && config.overlap == Switch::On;
+                if leaves { gradients.start(bucket) } else { Ok(()) }
+            })?;
+            let scaled = micro_loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            loss[0] += scaled / loss_scaled_by;
+            ensure!(
+                loss[0].is_finite(),
+                "step {step}, micro-batch {i}: the loss is {}; {DIVERGED}",
+                loss[0]
+            );
+            // Where an overflow came in can only be seen now: sums keep it.
+            if !last && !optimizer.grad_norm(params)?.is_finite() {
+                overflow.get_or_insert(i);
+            }
+        }
+        gradients.finish()?;
+        let grad_norm = optimizer.grad_norm(params)? / loss_scaled_by;
+        peers.all_reduce("loss", &mut loss, Reduce::Sum)?;
+        let lr = config.lr_at(step, max_lr);
+        let mut extra = BTreeMap::new();
+        if loss_scale.is_some() {
+            extra.insert("loss_scale".into(), loss_scaled_by.into());
+        }
+        // The norm is that of the same sums everywhere: all ranks decide alike.
+        if !grad_norm.is_finite() {
+            let earliest = overflow.unwrap_or(batches.len() - 1);
+            let mut earliest = [-(earliest as i64)];
+            peers.all_reduce("overflow", &mut earliest, Reduce::Max)?;
+            let place = format!("step {step}, micro-batch {}", -earliest[0]);
+            let Some(loss_scale) = &mut loss_scale else {
+                bail!("{place}: the gradient's norm is {grad_norm}; {DIVERGED}")
+            };
+            loss_scale.overflowed().with_context(|| place.clone())?;
+            if let Some(log) = &mut log {
+                log.say(&format!(
+                    "{place}: a gradient overflows fp16; step skipped, loss scale now \
+                     {}",
+                    loss_scale.scale()
+                ));
+            }
+            extra.insert("skipped".into(), true.into());
+        } else {
+            let hyper = Hyper {
+                lr,
+                weight_decay: config.weight_decay,
+                max_grad_norm: config.max_grad_norm,
+                loss_scale: loss_scaled_by,
+            };
+            optimizer.step(params, grad_norm, &hyper)?;
+            if let Some(loss_scale) = &mut loss_scale {
+                loss_scale.made();
+            }
+        }
+
+        extra.insert("comm".into(), serde_json::to_value(world.ledger().take())?);
+        let report = Step {
+            step,
+            loss: loss[0],
+            grad_norm,
+            lr,
+            tokens: tokens as u64,
+            seconds: start.elapsed().as_secs_f64(),
+            bytes_peak: memory::account(world.rank()).total.peak,
+            extra,
+        };
+        // Made, whether or not it can be written down.
+        steps.push(report.clone());
+        if let Some(log) = &mut log {
+            log.step(&report)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The events of one rank, in Chrome's Trace Event Format.
+use comm::Span;
+use ops::Pass;
+use serde_json::{Value, json};
+use std::time::Instant;
+
+/// The tracks that every rank has; groups come after them.
+const COMPUTE: usize = 0;
+const WAIT: usize = 1;
+const FIRST_GROUP: usize = 2;
+
+pub struct Events {
+    rank: usize,
+    start: Instant,
+    events: Vec<Value>,
+}
+
+/// An operation, and when it was over.
+pub type Passed = (&'static str, Pass, Instant);
+
+impl Events {
+    pub fn new(rank: usize, start: Instant) -> Events {
+        let mut events = Events { rank, start, events: vec![] };
+        let name = format!("rank {rank}");
+        events.events.push(json!({
+            "ph": "M", "name": "process_name", "pid": rank, "args": {"name": name},
+        }));
+        events.name(COMPUTE, "compute");
+        events.name(WAIT, "wait");
+        events
+    }
+    fn name(&mut self, track: usize, name: &str) {
+        self.events.push(json!({
+            "ph": "M", "name": "thread_name", "pid": self.rank, "tid": track,
+            "args": {"name": name},
+        }));
+    }
+    fn span(
+        &mut self,
+        track: usize,
+        category: &str,
+        name: &str,
+        [from, to]: [Instant; 2],
+        args: Value,
+    ) {
+        let micros =
+            |at: Instant| at.saturating_duration_since(self.start).as_nanos() as f64;
+        let (from, to) = (micros(from) / 1e3, micros(to) / 1e3);
+        self.events.push(json!({
+            "ph": "X", "cat": category, "name": name, "pid": self.rank, "tid": track,
+            "ts": from, "dur": to - from, "args": args,
+        }));
+    }
+    pub fn add(&mut self, passed: &[Passed], calls: &[Span]) {
+        let mut waits: Vec<(&Span, [Instant; 2])> =
+            calls.iter().map(|call| (call, call.waited)).collect();
+        waits.sort_by_key(|(_, [from, _])| *from);
+        let mut groups: Vec<&str> = vec![];
+        for call in calls {
+            let place = groups.iter().position(|group| **group == *call.group);
+            let place = place.unwrap_or_else(|| {
+                groups.push(&call.group);
+                self.name(FIRST_GROUP + groups.len() - 1, &call.group);
+                groups.len() - 1
+            });
+            let args = json!({"bytes": call.bytes, "operation": call.operation});
+            let time = [call.start, call.over.max(call.start)];
+            self.span(FIRST_GROUP + place, "communication", call.family, time, args);
+        }
+        for (call, time) in &waits {
+            self.span(WAIT, "wait", call.family, *time, json!({}));
+        }
+        let mut waits = waits.into_iter().map(|(_, time)| time).peekable();
+        let mut from = self.start;
+        for (op, pass, over) in passed {
+            let category = match pass {
+                Pass::Forward => "forward",
+                Pass::Backward => "backward",
+                Pass::Update => "update",
+            };
+            // Without what the rank waited in between.
+            while let Some([wait, end]) = waits.next_if(|[wait, _]| wait < over) {
+                if wait > from {
+                    self.span(COMPUTE, category, op, [from, wait], json!({}));
+                }
+                from = from.max(end);
+            }
+            if *over > from {
+                self.span(COMPUTE, category, op, [from, *over], json!({}));
+            }
+            from = from.max(*over);
+        }
+    }
+    /// The events, with commas between.
+    pub fn json(&self) -> String {
+        let lines: Vec<String> = self.events.iter().map(Value::to_string).collect();
+        lines.join(",\n")
+    }
+}

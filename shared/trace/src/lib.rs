@@ -1,0 +1,92 @@
+//! What each rank did, and when: for <https://ui.perfetto.dev> and `chrome://tracing`.
+//!
+//! [`record`] watches the operations of a rank (`ops::observe`) and its calls to other
+//! ranks (`comm::Ledger`), and writes one file for all ranks, in Chrome's Trace Event
+//! Format. Each rank is a process there, with these tracks:
+//!
+//! - *compute*: the operations, each from the end of the one before, without the time
+//!   that the rank waited in between. What is not an operation (reading data, writing
+//!   records) goes with the operation after it;
+//! - *wait*: the rank does nothing but wait for a call;
+//! - one for each group: its calls, from when this rank made them until all had done
+//!   their part.
+//!
+//! A training step has hundreds of operations: traces are for short runs.
+#![warn(missing_docs)]
+
+mod events;
+
+use anyhow::{Context, Result};
+use comm::Group;
+use events::Events;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Checks that a trace can be written to `path`, and makes its folder if need be.
+///
+/// # Errors
+/// It cannot.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let cannot = || format!("cannot write the trace to `{}`", path.display());
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).with_context(cannot)?;
+    }
+    File::options().append(true).create(true).open(path).with_context(cannot)?;
+    Ok(())
+}
+
+/// Runs `f`; if there is a `path`, writes there what all ranks of `world` did
+/// meanwhile. Every rank of `world` calls it, with a path or without.
+///
+/// # Errors
+/// Those of `f`, after which nothing is written; or the file cannot be written, or
+/// another rank failed.
+pub fn record<T>(
+    path: Option<&Path>,
+    world: &Group,
+    f: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let Some(path) = path else { return f() };
+    // Ranks may have clocks of their own: they start them together.
+    world.barrier("trace")?;
+    let start = Instant::now();
+    world.ledger().keep_spans();
+    let passed = Rc::new(RefCell::new(vec![]));
+    let observer = {
+        let passed = passed.clone();
+        move |op, pass| passed.borrow_mut().push((op, pass, Instant::now()))
+    };
+    let result = ops::observe(observer, f)?;
+    let mut events = Events::new(world.rank(), start);
+    events.add(&passed.take(), &world.ledger().spans());
+    let all = gather(world, events.json().as_bytes())?;
+    if world.rank() == 0 {
+        let write = || -> Result<()> {
+            let mut file = BufWriter::new(File::create(path)?);
+            file.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
+            file.write_all(&all.join(&b",\n"[..]))?;
+            file.write_all(b"\n]}\n")?;
+            Ok(file.flush()?)
+        };
+        write()
+            .with_context(|| format!("cannot write the trace `{}`", path.display()))?;
+    }
+    Ok(result)
+}
+
+/// What all ranks have to say, in their order.
+fn gather(world: &Group, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut lengths = vec![0; world.size()];
+    world.all_gather("trace", &[own.len() as i64], &mut lengths)?;
+    let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
+    let mut padded = own.to_vec();
+    padded.resize(longest, 0);
+    let mut all = vec![0; world.size() * longest];
+    world.all_gather("trace", &padded, &mut all)?;
+    let parts = all.chunks(longest.max(1)).zip(lengths);
+    Ok(parts.map(|(part, length)| part[..length as usize].to_vec()).collect())
+}
