@@ -22,19 +22,30 @@ export CARGO_TARGET_DIR=$root/target/break-artifacts
 export CARGO_TERM_COLOR=never RUST_BACKTRACE=0
 
 mkdir -p "$copy"
-find "$copy" -mindepth 1 -delete
+new=$(mktemp -d "$root/target/break.XXXXXX")
+trap 'rm -rf "$new"' EXIT
 git ls-files -z -co --exclude-standard | tar --null -T - --ignore-failed-read -c \
-    2>/dev/null | tar -x -C "$copy"
-cd "$copy"
+    2>/dev/null | tar -x -C "$new"
 # Outside of any repository, as far as git is told, so that paths are this folder's.
+cd "$new"
 if ! GIT_CEILING_DIRECTORIES=$root git apply "$patch"; then
     echo "error: ${patch#"$root"/} no longer applies: make it anew" >&2
     exit 1
 fi
-# Cargo compares times, and an earlier break may be what it built last.
-find chapters shared tests -name '*.rs' -exec touch {} +
-if ! cargo test --no-run --quiet "$@" >build.log 2>&1; then
-    cat build.log >&2
+# Of the copy that an earlier break left, what is the same stays untouched: cargo looks
+# at times, and builds only what is new.
+(cd "$copy" && find . -type f -print0) | while IFS= read -r -d '' file; do
+    [ -e "$new/$file" ] || rm "$copy/$file"
+done
+find . -type f -print0 | while IFS= read -r -d '' file; do
+    if ! cmp -s "$file" "$copy/$file"; then
+        mkdir -p "$copy/$(dirname "$file")"
+        cp "$file" "$copy/$file"
+    fi
+done
+cd "$copy"
+if ! cargo test --no-run --quiet "$@" >"$new/build.log" 2>&1; then
+    cat "$new/build.log" >&2
     echo "error: with ${patch#"$root"/} it does not even build" >&2
     exit 1
 fi

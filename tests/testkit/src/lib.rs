@@ -1,14 +1,17 @@
-//! What the tests of several chapters share: reference models, and [`ranks`](fn@ranks),
-//! which runs a check on several threads. And three programs: `account`, which counts
+//! What the tests of several chapters share: reference models, the [`parity`] harness
+//! with its [small models](small), and [`ranks`](fn@ranks), which runs a check on
+//! several threads. And three programs: `account`, which counts
 //! the bytes and operations of a training step beside their closed forms,
 //! `check_reference`, which compares our model with one computed elsewhere, and
 //! `step_worker`, which is timed beside PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]
 
 pub mod account;
+pub mod parity;
 mod ranks;
 pub mod recompute;
 mod reference;
+pub mod small;
 
 pub use ranks::ranks;
 pub use reference::{Comparison, Reference, worst};

@@ -1,0 +1,3 @@
+//! Parity of every chapter that has ranks with chapter 1.
+#[path = "parity/ch04.rs"]
+mod ch04;
