@@ -135,7 +135,7 @@ fn rank(
             memory,
             interrupted,
         })?;
-        if !config.quiet {
+        if let (Some(communication), false) = (communication, config.quiet) {
             runlog::say(&communication);
         }
         // Random tokens teach nothing that could be read.
@@ -146,8 +146,11 @@ fn rank(
     Ok(Outcome { steps, val_loss, params, interrupted })
 }
 
-/// What the training cost this rank in communication.
-fn communication(world: &Group) -> String {
+/// What the training cost this rank in communication, if there are others.
+fn communication(world: &Group) -> Option<String> {
+    if world.size() == 1 {
+        return None;
+    }
     let gradients = world.ledger().family("gradients");
     let [hidden, waited] =
         [gradients.overlapped, gradients.exposed].map(|time| time.as_secs_f64());
@@ -157,7 +160,7 @@ fn communication(world: &Group) -> String {
         let share = 100.0 * hidden / (hidden + waited);
         text += &format!("\nof the gradients' time, {share:.0} % hidden by backward");
     }
-    text
+    Some(text)
 }
 
 fn introduction(config: &Config, inputs: &Inputs, params: &Params) -> String {
@@ -165,12 +168,15 @@ fn introduction(config: &Config, inputs: &Inputs, params: &Params) -> String {
     let from = if inputs.weights.is_some() { "its weights" } else { "random weights" };
     format!(
         "{}: {:.2} million parameters in {layers} layers, from {from}; {}, {} a step \
-         on {} data-parallel ranks; learning rate {:.2e}",
+         on {}; learning rate {:.2e}",
         config.model,
         params.elements() as f64 / 1e6,
         inputs.source,
         config.global_batch * config.seq_len,
-        config.dp,
+        match config.dp {
+            1 => "1 rank".to_string(),
+            dp => format!("{dp} data-parallel ranks"),
+        },
         inputs.max_lr
     )
 }

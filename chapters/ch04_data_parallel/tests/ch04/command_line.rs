@@ -1,0 +1,139 @@
+//! The program: what it refuses, before it does any work, and what it leaves behind.
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ch04_data_parallel");
+
+/// On random tokens, short sequences.
+fn program(flags: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--data=random", "--threads=1", "--seq-len=32", "--micro-batch=2"]);
+    command.args(["--validation-sequences=4", "--global-batch=12"]);
+    command.args(flags).env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn refused(flags: &[&str], what: &[&str]) {
+    let output = program(&["--steps=1"]).args(flags).output().unwrap();
+    let said = said(&output);
+    assert!(!output.status.success(), "{flags:?} was accepted");
+    assert!(output.stdout.is_empty() && !said.contains("step "), "{flags:?}: {said}");
+    for what in what {
+        assert!(said.contains(what), "{flags:?}: {said}");
+    }
+    assert!(said.lines().count() < 6, "{flags:?}: {said}");
+}
+
+#[test]
+fn layouts_that_cannot_be_are_named() {
+    refused(&["--dp=0"], &["--dp is 0", "at least 1"]);
+    refused(&["--dp=4"], &["--global-batch 12", "--dp 4", "16 would"]);
+    refused(&["--dp=18446744073709551615"], &["at most 1024"]);
+    refused(&["--overlap=maybe"], &["'maybe'", "on, off"]);
+    refused(&["--trace=/"], &["cannot write the trace to `/`"]);
+    refused(&["--trace=/proc/none/trace.json"], &["cannot write the trace"]);
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_table_says_what_was_sent_and_how_much_was_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log.jsonl");
+    let output = program(&["--steps=3", "--dp=3", "--log"]).arg(&log).output().unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("on 3 data-parallel ranks"), "{said}");
+    assert!(said.contains("communication of rank 0\nfamily"), "{said}");
+    assert!(said.contains("gradients            data       all_reduce            18"));
+    assert!(said.contains(" % hidden by backward"), "{said}");
+    assert!(said.contains("memory, rank ") && said.contains(" of 3 "), "{said}");
+    let log = runlog::read(&log).unwrap();
+    for step in &log.steps {
+        let comm = step.extra["comm"].as_array().unwrap();
+        let gradients = comm.iter().find(|line| line["family"] == "gradients").unwrap();
+        assert_eq!(gradients["calls"], 6);
+        assert!(gradients["exposed"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(log.last.unwrap()["last"]["memory"].as_array().unwrap().len(), 3);
+    // Of one rank there is nothing to say.
+    let alone = program(&["--steps=1", "--dp=1"]).output().unwrap();
+    assert!(!self::said(&alone).contains("hidden"), "{}", self::said(&alone));
+}
+
+/// A rank's events of one kind: where they begin and end, in microseconds.
+fn spans(trace: &Value, rank: usize, category: &str) -> Vec<[f64; 2]> {
+    let all = trace["traceEvents"].as_array().unwrap();
+    let own = all.iter().filter(|event| event["pid"] == rank && event["ph"] == "X");
+    let own = own.filter(|event| event["cat"] == category);
+    let span = |event: &Value| {
+        let [from, dur] = ["ts", "dur"].map(|name| event[name].as_f64().unwrap());
+        [from, from + dur]
+    };
+    own.map(span).collect()
+}
+
+#[test]
+fn the_trace_shows_buckets_under_way_while_backward_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for (overlap, expected) in [("on", true), ("off", false)] {
+        let file = folder.path().join(overlap).join("trace.json");
+        let mut command = program(&["--steps=3", "--dp=2", "--quiet"]);
+        let output = command.arg(format!("--overlap={overlap}"));
+        let output = output.arg("--trace").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let trace = json(&file);
+        for rank in 0..2 {
+            let backward = spans(&trace, rank, "backward");
+            let waits = spans(&trace, rank, "wait");
+            let calls = spans(&trace, rank, "communication");
+            let compute = ["forward", "backward", "update"];
+            let mut compute: Vec<[f64; 2]> =
+                compute.iter().flat_map(|kind| spans(&trace, rank, kind)).collect();
+            compute.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            // Three steps of six buckets, and a few small calls.
+            assert!(calls.len() > 18 && backward.len() > 100, "{}", backward.len());
+            // One thing at a time; to a nanosecond.
+            assert!(compute.windows(2).all(|two| two[0][1] < two[1][0] + 2e-3));
+            let meet =
+                |a: &[f64; 2], b: &[f64; 2]| a[0] + 1.0 < b[1] && b[0] + 1.0 < a[1];
+            let waiting = waits.iter().any(|a| compute.iter().any(|b| meet(a, b)));
+            assert!(!waiting, "rank {rank} computes while it waits");
+            let hidden = calls.iter().any(|a| backward.iter().any(|b| meet(a, b)));
+            assert_eq!(hidden, expected, "rank {rank}, overlap {overlap}");
+        }
+    }
+}
+
+/// Ctrl-C reaches all ranks after the same step, and nothing is lost.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_stops_everywhere_and_saves() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("model");
+    let mut run = program(&["--steps=100000", "--dp=3", "--save"])
+        .arg(&saved)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
+    let first = lines.find(|line| line.as_ref().unwrap().starts_with("step "));
+    assert!(first.is_some(), "it ended before its first step");
+    let kill = Command::new("kill").args(["-INT", &run.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    let rest = rest.join("\n");
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{rest}");
+    assert!(rest.contains("interrupted after step "), "{rest}");
+    assert!(rest.contains("saved the model in "), "{rest}");
+    assert!(saved.join("model.safetensors").exists());
+}
