@@ -34,8 +34,9 @@ impl Gradients<'_> {
             self.left -= 1;
             let flat = &self.params.flats[self.left];
             flat.params.iter().try_for_each(Param::check_gradient)?;
+            let all = 0..flat.grads.len();
             with_float!(flat.values.dtype(), T => {
-                let bucket = flat.grads.write::<<T as Element>::Acc>(0..flat.grads.len())?;
+                let bucket = flat.grads.write::<<T as Element>::Acc>(all)?;
                 let pending =
                     self.group.start_all_reduce("gradients", bucket, Reduce::Sum)?;
                 self.started.push(Box::new(move || pending.wait().map(drop)));

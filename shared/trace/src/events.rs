@@ -97,3 +97,61 @@ impl Events {
         lines.join(",\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn operations_are_shown_without_what_was_waited() {
+        let start = Instant::now();
+        let at = |micros| start + Duration::from_micros(micros);
+        let call = |made, over, waited: [u64; 2]| Span {
+            family: "gradients",
+            group: "data".into(),
+            operation: "all_reduce",
+            bytes: 12,
+            start: at(made),
+            over: at(over),
+            waited: waited.map(at),
+        };
+        let mut events = Events::new(3, start);
+        let calls = [
+            // Waited for in the middle of the second operation; then right after it.
+            call(5, 40, [20, 40]),
+            call(50, 70, [60, 70]),
+        ];
+        let passed = [
+            ("linear", Pass::Forward, at(10)),
+            ("linear", Pass::Backward, at(50)),
+            ("adamw", Pass::Update, at(90)),
+        ];
+        events.add(&passed, &calls);
+        let all: Vec<Value> =
+            serde_json::from_str(&format!("[{}]", events.json())).unwrap();
+        let spans = |track: usize| -> Vec<(&str, f64, f64)> {
+            let own = all.iter().filter(|e| e["ph"] == "X" && e["tid"] == track);
+            let number = |event: &Value, name: &str| event[name].as_f64().unwrap();
+            own.map(|e| (e["cat"].as_str().unwrap(), number(e, "ts"), number(e, "dur")))
+                .collect()
+        };
+        assert_eq!(
+            spans(COMPUTE),
+            [
+                ("forward", 0.0, 10.0),
+                ("backward", 10.0, 10.0),
+                ("backward", 40.0, 10.0),
+                ("update", 50.0, 10.0),
+                ("update", 70.0, 20.0),
+            ]
+        );
+        assert_eq!(spans(WAIT), [("wait", 20.0, 20.0), ("wait", 60.0, 10.0)]);
+        let calls = [("communication", 5.0, 35.0), ("communication", 50.0, 20.0)];
+        assert_eq!(spans(FIRST_GROUP), calls);
+        let names = all.iter().filter(|e| e["ph"] == "M").map(|e| &e["args"]["name"]);
+        let names: Vec<&str> = names.map(|name| name.as_str().unwrap()).collect();
+        assert_eq!(names, ["rank 3", "compute", "wait", "data"]);
+        assert!(all.iter().all(|e| e["pid"] == 3));
+    }
+}

@@ -1,11 +1,11 @@
 //! The parity harness: whatever the layout, a training is that of chapter 1 on the same
 //! data, in the loss of every step, every gradient, its norm and the weights.
 //!
-//! [`Reference`] is what one rank of chapter 1 comes to. [`Reference::compare`] looks at
-//! what one rank of any chapter holds: each of its parameters says which slice of the
-//! whole it is, and is compared with that slice of the reference. So the same harness
-//! serves replicas, shards and stages, on threads and in processes of their own;
-//! [`check_ranks`] adds what only all ranks together can show.
+//! [`Reference`] is what one rank of chapter 1 comes to. [`Reference::compare`] looks
+//! at what one rank of any chapter holds: each of its parameters says which slice of
+//! the whole it is, and is compared with that slice of the reference. So the same
+//! harness serves replicas, shards and stages, on threads and in processes of their
+//! own; [`Reference::check_ranks`] adds what only all ranks together can show.
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
 use params::{Param, Params};

@@ -4,7 +4,6 @@ use ch04_data_parallel::config::{Granularity, Precision, Switch};
 use ch04_data_parallel::run::Outcome;
 use ch04_data_parallel::{Config, run};
 use params::Params;
-use std::sync::Mutex;
 use testkit::parity::{Distance, Reference, covering};
 use testkit::small::{SEQ_LEN, Small, models};
 
