@@ -6,6 +6,8 @@
 //! the whole it is, and is compared with that slice of the reference. So the same
 //! harness serves replicas, shards and stages, on threads and in processes of their
 //! own; [`Reference::check_ranks`] adds what only all ranks together can show.
+pub mod ch04;
+
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
 use params::{Param, Params};

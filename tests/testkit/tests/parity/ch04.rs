@@ -1,96 +1,13 @@
 //! Data parallelism: rank-distinct data, and the numbers of one rank.
-use ch01_single_gpu as ch01;
-use ch04_data_parallel::config::{Granularity, Precision, Switch};
+use ch04_data_parallel::config::{Precision, Switch};
 use ch04_data_parallel::run::Outcome;
 use ch04_data_parallel::{Config, run};
 use params::Params;
-use testkit::parity::{Distance, Reference, covering};
-use testkit::small::{SEQ_LEN, Small, models};
-
-const STEPS: u64 = 20;
-/// Sequences of a step: 1, 2, 3 and 4 ranks divide them.
-const GLOBAL_BATCH: usize = 24;
-
-/// One choice of each factor.
-struct Case {
-    name: String,
-    small: Small,
-    config: Config,
-}
-
-/// The covering set, printed.
-fn cases() -> Vec<Case> {
-    let dp = [1, 2, 3, 4];
-    let accumulation = [1, 2];
-    let texts = ["even", "uneven"];
-    let recompute = [Granularity::None, Granularity::Selective, Granularity::Full];
-    let overlap = [Switch::On, Switch::Off];
-    let rows = covering(&[4, 2, 2, 3, 3, 2]);
-    println!("{} layouts", rows.len());
-    let case = |row: &Vec<usize>| {
-        let (kind, model) = models()[row[3]].clone();
-        let small = Small::new(&model).unwrap();
-        let (dp, n) = (dp[row[0]], accumulation[row[1]]);
-        let text = texts[row[2]];
-        let data = if text == "even" { small.even() } else { small.uneven() };
-        let config = Config {
-            model: small.model().to_string_lossy().into_owned(),
-            data: vec![data],
-            tokenizer: Some("bytes".into()),
-            workers: 1,
-            threads: 1,
-            isolate_documents: true,
-            steps: STEPS,
-            warmup: Some(2),
-            seq_len: SEQ_LEN,
-            micro_batch: GLOBAL_BATCH / dp / n,
-            global_batch: GLOBAL_BATCH,
-            lr: Some(2e-3),
-            validation_sequences: 7,
-            quiet: true,
-            dp,
-            overlap: overlap[row[5]],
-            recompute: recompute[row[4]],
-            ..Config::default()
-        };
-        let name = format!(
-            "dp {dp}, {n} micro-batches, {text} text, {kind}, recompute {:?}, overlap \
-             {:?}",
-            config.recompute, config.overlap
-        );
-        println!("  {name}");
-        Case { name, small, config }
-    };
-    rows.iter().map(case).collect()
-}
+use testkit::parity::ch04::{Case, GLOBAL_BATCH, cases};
+use testkit::parity::{Distance, Reference};
 
 fn train(config: &Config) -> Vec<Outcome> {
     run(config).unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-/// Chapter 1 on the same data.
-fn reference(config: &Config, precision: ch01::config::Precision) -> Reference {
-    let Config { model, data, tokenizer, .. } = config.clone();
-    let run = ch01::run(&ch01::Config {
-        model,
-        data,
-        tokenizer,
-        workers: 1,
-        threads: 1,
-        isolate_documents: config.isolate_documents,
-        steps: config.steps,
-        warmup: config.warmup,
-        seq_len: config.seq_len,
-        micro_batch: config.global_batch,
-        global_batch: config.global_batch,
-        lr: config.lr,
-        validation_sequences: config.validation_sequences,
-        quiet: true,
-        precision,
-        ..ch01::Config::default()
-    });
-    let run = run.unwrap_or_else(|error| panic!("{error:#}"));
-    Reference::new(&run.steps, run.val_loss, &run.params).unwrap()
 }
 
 fn distance(reference: &Reference, run: &Outcome) -> Distance {
@@ -99,9 +16,10 @@ fn distance(reference: &Reference, run: &Outcome) -> Distance {
 
 #[test]
 fn fp64_is_chapter_1_to_the_ninth_digit() {
-    for Case { name, config, small: _small } in cases() {
-        let config = Config { precision: Precision::Fp64, ..config };
-        let reference = reference(&config, ch01::config::Precision::Fp64);
+    for case in cases().unwrap() {
+        let Case { name, config, .. } = &case;
+        let config = Config { precision: Precision::Fp64, ..config.clone() };
+        let reference = case.reference().unwrap();
         let ranks = train(&config);
         for (rank, run) in ranks.iter().enumerate() {
             let found = distance(&reference, run);
@@ -116,9 +34,10 @@ fn fp64_is_chapter_1_to_the_ninth_digit() {
 /// Rounding in another order, and nothing else: as near to fp64 as one rank is.
 #[test]
 fn fp32_is_as_near_to_fp64_as_one_rank_is() {
-    for Case { name, config, small: _small } in cases() {
-        let config = Config { precision: Precision::Fp32, ..config };
-        let reference = reference(&config, ch01::config::Precision::Fp64);
+    for case in cases().unwrap() {
+        let Case { name, config, .. } = &case;
+        let config = Config { precision: Precision::Fp32, ..config.clone() };
+        let reference = case.reference().unwrap();
         let one = Config { dp: 1, micro_batch: GLOBAL_BATCH, ..config.clone() };
         let bound = distance(&reference, &train(&one)[0]).times(4.0);
         for (rank, run) in train(&config).iter().enumerate() {
@@ -145,8 +64,9 @@ fn bits(run: &Outcome) -> Vec<u64> {
 
 #[test]
 fn every_run_is_the_same_bit_for_bit() {
-    for Case { name, config, small: _small } in cases() {
-        let config = Config { steps: 4, ..config };
+    for case in cases().unwrap() {
+        let Case { name, config, .. } = &case;
+        let config = Config { steps: 4, ..config.clone() };
         let want: Vec<_> = train(&config).iter().map(bits).collect();
         // When a bucket leaves changes nothing about what arrives.
         for overlap in [Switch::On, Switch::Off] {
@@ -172,7 +92,8 @@ fn booked(step: &runlog::Step, family: &str) -> [u64; 2] {
 /// `2 (n - 1) / n` of the bucket's bytes, what does not divide padded.
 #[test]
 fn the_ledger_is_the_closed_form() {
-    for Case { name, config, small: _small } in cases() {
+    for case in cases().unwrap() {
+        let Case { name, config, .. } = &case;
         let precisions =
             [(Precision::Fp64, 8), (Precision::Fp32, 4), (Precision::Bf16, 4)];
         for (precision, size) in precisions {
@@ -196,8 +117,9 @@ fn the_ledger_is_the_closed_form() {
 /// 16-bit numbers: in the same band as one rank.
 #[test]
 fn bf16_and_fp16_stay_in_the_band_of_one_rank() {
-    for Case { name, config, small: _small } in cases() {
-        let reference = reference(&config, ch01::config::Precision::Fp64);
+    for case in cases().unwrap() {
+        let Case { name, config, .. } = &case;
+        let reference = case.reference().unwrap();
         for precision in [Precision::Bf16, Precision::Fp16] {
             let config = Config { precision, ..config.clone() };
             let one = Config { dp: 1, micro_batch: GLOBAL_BATCH, ..config.clone() };
