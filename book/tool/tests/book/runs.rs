@@ -130,7 +130,7 @@ fn the_readme_quotes_captured_runs() {
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let runs = book_tool::runs::Runs::load(root).unwrap();
     let output =
-        &runs.get("ch01_default").unwrap().captured().unwrap().sessions[0].output;
+        &runs.get("ch04_default").unwrap().captured().unwrap().sessions[0].output;
     let quoted =
         |line: &&str| line.starts_with("step ") || line.starts_with("600 steps");
     let lines: Vec<_> = readme.lines().filter(quoted).collect();
