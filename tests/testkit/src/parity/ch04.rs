@@ -20,7 +20,7 @@ pub struct Case {
     _files: Small,
 }
 
-/// The covering set, printed.
+/// The covering set.
 ///
 /// # Errors
 /// The files cannot be written.
@@ -31,7 +31,6 @@ pub fn cases() -> Result<Vec<Case>> {
     let recompute = [Granularity::None, Granularity::Selective, Granularity::Full];
     let overlap = [Switch::On, Switch::Off];
     let rows = covering(&[4, 2, 2, 3, 3, 2]);
-    println!("{} layouts", rows.len());
     let case = |row: &Vec<usize>| -> Result<Case> {
         let (kind, model) = models()[row[3]].clone();
         let small = Small::new(&model)?;
@@ -63,7 +62,6 @@ pub fn cases() -> Result<Vec<Case>> {
              {:?}",
             config.recompute, config.overlap
         );
-        println!("  {name}");
         Ok(Case { name, config, _files: small })
     };
     rows.iter().map(case).collect()

@@ -6,6 +6,14 @@ use params::Params;
 use testkit::parity::ch04::{Case, GLOBAL_BATCH, cases};
 use testkit::parity::{Distance, Reference};
 
+/// The covering set, printed.
+fn layouts() -> Vec<Case> {
+    let cases = cases().unwrap();
+    println!("{} layouts", cases.len());
+    cases.iter().for_each(|case| println!("  {}", case.name));
+    cases
+}
+
 fn train(config: &Config) -> Vec<Outcome> {
     run(config).unwrap_or_else(|error| panic!("{error:#}"))
 }
@@ -16,7 +24,7 @@ fn distance(reference: &Reference, run: &Outcome) -> Distance {
 
 #[test]
 fn fp64_is_chapter_1_to_the_ninth_digit() {
-    for case in cases().unwrap() {
+    for case in layouts() {
         let Case { name, config, .. } = &case;
         let config = Config { precision: Precision::Fp64, ..config.clone() };
         let reference = case.reference().unwrap();
@@ -34,7 +42,7 @@ fn fp64_is_chapter_1_to_the_ninth_digit() {
 /// Rounding in another order, and nothing else: as near to fp64 as one rank is.
 #[test]
 fn fp32_is_as_near_to_fp64_as_one_rank_is() {
-    for case in cases().unwrap() {
+    for case in layouts() {
         let Case { name, config, .. } = &case;
         let config = Config { precision: Precision::Fp32, ..config.clone() };
         let reference = case.reference().unwrap();
@@ -64,7 +72,7 @@ fn bits(run: &Outcome) -> Vec<u64> {
 
 #[test]
 fn every_run_is_the_same_bit_for_bit() {
-    for case in cases().unwrap() {
+    for case in layouts() {
         let Case { name, config, .. } = &case;
         let config = Config { steps: 4, ..config.clone() };
         let want: Vec<_> = train(&config).iter().map(bits).collect();
@@ -92,7 +100,7 @@ fn booked(step: &runlog::Step, family: &str) -> [u64; 2] {
 /// `2 (n - 1) / n` of the bucket's bytes, what does not divide padded.
 #[test]
 fn the_ledger_is_the_closed_form() {
-    for case in cases().unwrap() {
+    for case in layouts() {
         let Case { name, config, .. } = &case;
         let precisions =
             [(Precision::Fp64, 8), (Precision::Fp32, 4), (Precision::Bf16, 4)];
@@ -117,7 +125,7 @@ fn the_ledger_is_the_closed_form() {
 /// 16-bit numbers: in the same band as one rank.
 #[test]
 fn bf16_and_fp16_stay_in_the_band_of_one_rank() {
-    for case in cases().unwrap() {
+    for case in layouts() {
         let Case { name, config, .. } = &case;
         let reference = case.reference().unwrap();
         for precision in [Precision::Bf16, Precision::Fp16] {

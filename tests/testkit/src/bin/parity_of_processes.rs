@@ -1,0 +1,39 @@
+//! Parity of chapter 4 with chapter 1 where ranks are processes:
+//! `mpirun -n 4 target/debug/parity_of_processes`.
+//!
+//! The layouts of the test `parity`, each with as many ranks as there are processes.
+//! Every process trains chapter 1 too, and compares what it holds itself.
+use anyhow::{Context, Result, ensure};
+use ch04_data_parallel::Config;
+use ch04_data_parallel::config::Precision;
+use testkit::parity::Distance;
+use testkit::parity::ch04::{GLOBAL_BATCH, cases};
+
+fn main() -> Result<()> {
+    let ranks = comm::processes()?.context("no mpirun has started this program")?;
+    ensure!(
+        GLOBAL_BATCH.is_multiple_of(2 * ranks),
+        "{ranks} ranks: expected 1, 2, 3, 4, 6 or 12, among which {GLOBAL_BATCH} \
+         sequences in two micro-batches divide"
+    );
+    let mut worst = 0.0_f64;
+    let all = cases()?;
+    for case in &all {
+        let accumulation = GLOBAL_BATCH / case.config.dp / case.config.micro_batch;
+        let config = Config {
+            dp: ranks,
+            micro_batch: GLOBAL_BATCH / ranks / accumulation,
+            precision: Precision::Fp64,
+            ..case.config.clone()
+        };
+        let reference = case.reference()?;
+        for run in &ch04_data_parallel::run(&config)? {
+            let found = reference.compare(&run.steps, run.val_loss, &run.params)?;
+            let within = found.check(&Distance::all(1e-9));
+            within.with_context(|| format!("{} as {ranks} processes", case.name))?;
+            worst = worst.max(found.worst());
+        }
+    }
+    println!("{} layouts on {ranks} processes: at most {worst:.1e} apart", all.len());
+    Ok(())
+}
