@@ -80,8 +80,31 @@ pub(crate) struct Call {
     pub counts: [Vec<usize>; 2],
     /// What it is for, in the ledger's words.
     pub family: &'static str,
-    pub at: &'static Location<'static>,
+    pub at: At,
     pub work: Work,
+    /// As a reduce-scatter does it, of all inputs for the output of the first.
+    #[cfg_attr(not(feature = "mpi"), expect(dead_code))]
+    pub merge: Work,
+}
+
+/// A line of the source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    pub file: &'static str,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl From<&'static Location<'static>> for At {
+    fn from(at: &'static Location<'static>) -> At {
+        At { file: at.file(), line: at.line(), column: at.column() }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
 }
 
 // SAFETY: the memory behind the pointers is lent until the call is over: by a borrow
@@ -120,7 +143,8 @@ impl Call {
             output: (output.0, output.1.cast()),
             counts: [vec![], vec![]],
             family,
-            at: Location::caller(),
+            at: Location::caller().into(),
+            merge: reduce_scatter::<T>,
             work: match op {
                 Op::AllReduce(_) => all_reduce::<T>,
                 Op::AllGather => all_gather::<T>,

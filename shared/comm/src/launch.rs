@@ -1,10 +1,12 @@
 //! Starts ranks.
 use crate::error::Error;
 use crate::group::Group;
-use crate::threads::World;
+use crate::threads::Threads;
+use crate::world::World;
 use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::{Builder, scope};
 
 /// Deep graphs are walked by recursion in places; 64 MiB, of which only what is touched
@@ -31,7 +33,9 @@ pub fn launch<T: Send, E: Display + Send>(
     let run = |rank: usize| {
         memory::set_rank(rank);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let group = Group::world(world.clone(), ranks, rank);
+            let engine = Arc::new(Threads::new(world.clone(), rank));
+            let group = Group::world(engine, "world".into(), ranks, rank);
+            let group = group.map_err(|error| error.to_string())?;
             f(group).map_err(|error| format!("rank {rank}: {error:#}"))
         }));
         let (outcome, why) = match outcome {

@@ -35,6 +35,7 @@
 
 mod call;
 mod collectives;
+mod engine;
 mod error;
 mod group;
 mod launch;
@@ -44,6 +45,7 @@ mod messages;
 mod number;
 mod pending;
 mod threads;
+mod world;
 
 pub use call::Reduce;
 pub use error::{Error, Result};
