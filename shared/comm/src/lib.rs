@@ -38,20 +38,25 @@ mod collectives;
 mod engine;
 mod error;
 mod group;
+mod kernels;
 mod launch;
 mod ledger;
 mod mesh;
 mod messages;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod number;
 mod pending;
+mod processes;
 mod threads;
 mod world;
 
 pub use call::Reduce;
 pub use error::{Error, Result};
 pub use group::Group;
-pub use launch::launch;
+pub use launch::{launch, launch_threads};
 pub use ledger::{Entry, Ledger};
 pub use mesh::{Layout, Mesh};
 pub use number::Number;
 pub use pending::Pending;
+pub use processes::processes;
