@@ -7,6 +7,7 @@ use crate::engine::{Key, several};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::ffi::c_int;
+use std::io::Write;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{Builder, ThreadId};
@@ -171,6 +172,7 @@ impl Desk {
         let (rank, state) = (self.rank, self.state());
         let (doing, open) = (state.doing, state.open.clone());
         drop(state);
+        let mut lines = vec![];
         let mut waits = false;
         for ticket in open {
             let how = if ticket.is_waited_for() {
@@ -181,17 +183,25 @@ impl Desk {
             };
             let for_whom = several(&ticket.awaited(), "", "");
             let name = ticket.name();
-            eprintln!("rank {rank}: terminated {how} {name}, for {for_whom}");
+            lines.push(format!("rank {rank}: terminated {how} {name}, for {for_whom}"));
         }
         match doing {
             Doing::Running if !waits => {
-                eprintln!("rank {rank}: terminated while computing")
+                lines.push(format!("rank {rank}: terminated while computing"))
             }
-            Doing::Returned => eprintln!(
+            Doing::Returned => lines.push(format!(
                 "rank {rank}: terminated while waiting for the other ranks to return"
-            ),
+            )),
             Doing::Running | Doing::Nothing => {}
         }
+        say(&lines.join("\n"));
+    }
+}
+
+/// In one piece, so that other processes' words are not in between.
+pub(super) fn say(text: &str) {
+    if !text.is_empty() {
+        let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
     }
 }
 

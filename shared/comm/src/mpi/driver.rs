@@ -1,10 +1,10 @@
 //! The thread of a process that makes all calls to MPI.
-use super::desk::{Desk, Doing, Order};
+use super::desk::{Desk, Doing, Order, say};
 use super::job::Job;
 use super::letters::{Description, Envelope, Letter, Stream};
 use super::registrar::Registrar;
 use super::ticket::Ticket;
-use super::wire::{Transfer, Wire};
+use super::wire::{Awaited, Transfer, Wire};
 use crate::engine::{HINT, Key, several};
 use crate::error::{Error, Result};
 use std::collections::{HashMap, VecDeque};
@@ -97,7 +97,7 @@ impl Driver {
     /// Until the process ends.
     pub fn run(mut self) {
         if let Err(error) = self.work() {
-            eprintln!("rank {}: {error}", self.wire.rank);
+            say(&format!("rank {}: {error}", self.wire.rank));
             self.desk.report();
             self.wire.abort(1);
         }
@@ -230,7 +230,7 @@ impl Driver {
         }
         let mut i = 0;
         while i < self.sent.len() {
-            if self.sent[i].0.is_over()? {
+            if self.sent[i].0.is_over(&mut Awaited::default())? {
                 self.sent.swap_remove(i);
             } else {
                 i += 1;
@@ -298,10 +298,7 @@ impl Driver {
             self.desk.close(&ticket, Err(error.clone()));
         }
         if !self.desk.debug {
-            for job in self.run.jobs_mut() {
-                let receives = job.transfers.iter_mut().filter(|t| t.receives());
-                receives.for_each(Transfer::cancel);
-            }
+            self.run.jobs_mut().for_each(Job::wind_up);
         }
     }
     /// Tells rank 0, and by it everyone, that no call can be made any more.
@@ -341,12 +338,17 @@ impl Driver {
     /// Goes on with all calls; returns whether something has come of it.
     fn progress(&mut self) -> Result<bool> {
         let (mut moved, mut wrong) = (false, None);
+        let mut awaited = Awaited::default();
         let Driver { wire, desk, run, .. } = self;
         let ends = run.failure.is_some() && !desk.debug;
         let mut work = |job: &mut Job| {
             let before = job.progress();
             // Nothing new is begun when all come to an end.
-            let over = if ends { job.poll().map(|_| false) } else { job.work(wire) };
+            let over = if ends {
+                job.poll(&mut awaited).map(|_| false)
+            } else {
+                job.work(wire, &mut awaited)
+            };
             moved |= job.progress() != before;
             match over {
                 Ok(true) => desk.close(&job.ticket, Ok(())),
@@ -377,8 +379,11 @@ impl Driver {
     /// What comes after the last call, of a failure or a launch.
     fn close(&mut self) -> Result<()> {
         if let Some(since) = self.run.failure.as_ref().map(|(_, since)| *since) {
-            let receives =
-                self.run.jobs().flat_map(|job| &job.transfers).any(Transfer::receives);
+            let receives = self
+                .run
+                .jobs()
+                .flat_map(|job| &job.transfers)
+                .any(Transfer::is_received);
             if !self.desk.debug && !receives && !self.run.quiet[0] {
                 self.run.quiet[0] = true;
                 self.send(0, Letter::Quiet)?;
@@ -406,7 +411,7 @@ impl Driver {
             all.filter(|rank| !self.run.returned.contains_key(rank)).collect();
         if !late.is_empty() {
             let late = several(&late, "has", "have");
-            eprintln!("rank 0: {late} not come to an end: all are ended");
+            say(&format!("rank 0: {late} not come to an end: all are ended"));
             self.wire.abort(1);
         }
     }

@@ -4,7 +4,7 @@
 //! that none returns before all have called it. Sums are made by the same kernel and in
 //! the same order as between threads, and have the same bits.
 use super::ticket::Ticket;
-use super::wire::{Transfer, Wire};
+use super::wire::{Awaited, Transfer, Wire};
 use crate::call::{Call, Op, Reduce};
 use crate::error::Result;
 use crate::kernels::part;
@@ -21,19 +21,21 @@ pub(super) struct Job {
     pub transfers: Vec<Transfer>,
     /// What others have sent to be summed, aligned for every type.
     scratch: Vec<u64>,
+    /// Something went wrong: it is over when all calls are.
+    broken: bool,
 }
 
 impl Job {
     pub fn new(ticket: Arc<Ticket>, tag: c_int) -> Job {
-        Job { ticket, tag, step: 0, transfers: vec![], scratch: vec![] }
+        Job { ticket, tag, step: 0, transfers: vec![], scratch: vec![], broken: false }
     }
     /// Goes as far as it can; returns whether that was to the end.
     ///
     /// # Errors
     /// MPI's; or another member has sent something else.
-    pub fn work(&mut self, wire: &Wire) -> Result<bool> {
+    pub fn work(&mut self, wire: &Wire, awaited: &mut Awaited) -> Result<bool> {
         loop {
-            if !self.poll()? {
+            if !self.poll(awaited)? || self.broken {
                 return Ok(false);
             }
             // SAFETY: the memory of the call is lent until the ticket says that it is
@@ -52,24 +54,26 @@ impl Job {
     ///
     /// # Errors
     /// As for [`Job::work`].
-    pub fn poll(&mut self) -> Result<bool> {
+    pub fn poll(&mut self, awaited: &mut Awaited) -> Result<bool> {
         let before = self.transfers.len();
-        let mut i = 0;
-        while i < self.transfers.len() {
-            match self.transfers[i].is_over() {
-                Ok(true) => drop(self.transfers.swap_remove(i)),
-                Ok(false) => i += 1,
-                Err(error) => {
-                    // It is over, with what should not have come.
-                    self.transfers.swap_remove(i);
-                    return Err(error);
-                }
+        let mut outcome = Ok(());
+        self.transfers.retain_mut(|transfer| match transfer.is_over(awaited) {
+            Ok(over) => !over,
+            Err(error) => {
+                outcome = Err(error);
+                false
             }
-        }
+        });
         if self.transfers.len() < before {
             self.ticket.awaits(self.transfers.iter().map(|transfer| transfer.peer));
         }
+        self.broken |= outcome.is_err();
+        outcome?;
         Ok(self.transfers.is_empty())
+    }
+    /// Receives nothing any more but what is under way.
+    pub fn wind_up(&mut self) {
+        self.transfers.retain(|transfer| !transfer.is_awaited());
     }
     /// Starts the next exchange; returns whether there is none.
     unsafe fn advance(&mut self, wire: &Wire) -> Result<bool> {
@@ -87,7 +91,7 @@ impl Job {
                     self.make_room(part(len, n, me).len());
                     for place in others() {
                         self.send(wire, place, part(len, n, place))?;
-                        self.receive_to_sum(wire, place, part(len, n, me).len())?;
+                        self.receive_to_sum(wire, place, part(len, n, me).len());
                     }
                 }
                 (Op::AllReduce(how), 1) => {
@@ -96,7 +100,7 @@ impl Job {
                     self.sum(how, own.clone(), own.start);
                     for place in others() {
                         self.send_output(wire, place, own.clone())?;
-                        self.receive(wire, place, part(len, n, place))?;
+                        self.receive(wire, place, part(len, n, place));
                     }
                 }
                 (Op::ReduceScatter(_), 0) => {
@@ -104,7 +108,7 @@ impl Job {
                     self.make_room(each);
                     for place in others() {
                         self.send(wire, place, place * each..(place + 1) * each)?;
-                        self.receive_to_sum(wire, place, each)?;
+                        self.receive_to_sum(wire, place, each);
                     }
                 }
                 (Op::ReduceScatter(how), 1) => {
@@ -116,7 +120,7 @@ impl Job {
                     self.keep(0..each, me * each);
                     for place in others() {
                         self.send(wire, place, 0..each)?;
-                        self.receive(wire, place, place * each..(place + 1) * each)?;
+                        self.receive(wire, place, place * each..(place + 1) * each);
                     }
                 }
                 (Op::AllToAll, 0) => {
@@ -128,7 +132,7 @@ impl Job {
                     self.keep(range(0, me), range(1, me).start);
                     for place in others() {
                         self.send(wire, place, range(0, place))?;
-                        self.receive(wire, place, range(1, place))?;
+                        self.receive(wire, place, range(1, place));
                     }
                 }
                 (Op::Broadcast { root }, 0) if root == me => {
@@ -137,17 +141,17 @@ impl Job {
                     }
                 }
                 (Op::Broadcast { root }, 0) => {
-                    self.receive(wire, root, 0..call.output.0)?;
+                    self.receive(wire, root, 0..call.output.0);
                 }
                 (Op::Barrier, 0) => {
                     for place in others() {
                         self.send(wire, place, 0..0)?;
-                        self.receive(wire, place, 0..0)?;
+                        self.receive(wire, place, 0..0);
                     }
                 }
                 // Of a message, the ends are places 0 and 1.
                 (Op::Send(_), 0) => self.send(wire, 1, 0..call.input.0)?,
-                (Op::Recv(_), 0) => self.receive(wire, 0, 0..call.output.0)?,
+                (Op::Recv(_), 0) => self.receive(wire, 0, 0..call.output.0),
                 _ => return Ok(true),
             }
         }
@@ -185,12 +189,7 @@ impl Job {
         unsafe { wire.send(bytes, to, self.tag, false, transfers) }
     }
     /// Receives into the output.
-    unsafe fn receive(
-        &mut self,
-        wire: &Wire,
-        place: usize,
-        range: Range<usize>,
-    ) -> Result<()> {
+    unsafe fn receive(&mut self, wire: &Wire, place: usize, range: Range<usize>) {
         let Ticket { part, call, .. } = &*self.ticket;
         let start = at(call, call.output.1.cast_const(), range.start).cast_mut();
         let bytes = (start, size(call, range.len()));
@@ -207,12 +206,7 @@ impl Job {
         let each = size(&self.ticket.call, len).div_ceil(8);
         self.scratch.as_mut_ptr().wrapping_add(place * each).cast()
     }
-    unsafe fn receive_to_sum(
-        &mut self,
-        wire: &Wire,
-        place: usize,
-        len: usize,
-    ) -> Result<()> {
+    unsafe fn receive_to_sum(&mut self, wire: &Wire, place: usize, len: usize) {
         let bytes = (self.room(place, len), size(&self.ticket.call, len));
         let from = self.ticket.part.members[place];
         // SAFETY: the scratch is this job's, and stays where it is while it goes on.

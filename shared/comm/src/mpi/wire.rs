@@ -2,6 +2,7 @@
 use crate::error::{Error, Result};
 use mpi::environment::Universe;
 use mpi::ffi;
+use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::null;
@@ -21,15 +22,25 @@ pub(super) struct Wire {
     _universe: Universe,
 }
 
-/// Bytes under way, in one direction.
+/// Bytes that go to another process, or come from it.
 pub(super) struct Transfer {
-    request: ffi::MPI_Request,
     /// The other end's rank.
     pub peer: usize,
-    /// Bytes that are to come.
-    receives: Option<usize>,
-    pub cancelled: bool,
+    tag: c_int,
+    state: State,
 }
+
+enum State {
+    Sending(ffi::MPI_Request),
+    /// MPI writes to the memory.
+    Receiving(ffi::MPI_Request),
+    /// Nothing has come to be received there.
+    Awaited(*mut u8, usize),
+}
+
+/// What is still awaited, by process and tag, in one look at all transfers: what comes
+/// first is for the first.
+pub(super) type Awaited = HashSet<(usize, c_int)>;
 
 impl Wire {
     /// Joins the processes that mpirun started.
@@ -99,6 +110,7 @@ impl Wire {
         transfers: &mut Vec<Transfer>,
     ) -> Result<()> {
         for (at, n) in self.chunks(len) {
+            // SAFETY: a constant.
             let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
             let start = start.wrapping_add(at).cast::<c_void>();
             let send = if meets { ffi::MPI_Issend } else { ffi::MPI_Isend };
@@ -107,15 +119,12 @@ impl Wire {
                 let (byte, world) = (ffi::RSMPI_UINT8_T, ffi::RSMPI_COMM_WORLD);
                 send(start, n as c_int, byte, to as c_int, tag, world, &mut request)
             })?;
-            let (receives, cancelled) = (None, false);
-            transfers.push(Transfer { request, peer: to, receives, cancelled });
+            let state = State::Sending(request);
+            transfers.push(Transfer { peer: to, tag, state });
         }
         Ok(())
     }
-    /// Starts to receive them.
-    ///
-    /// # Errors
-    /// MPI's.
+    /// Will receive them, in chunks as well.
     ///
     /// # Safety
     /// The memory is there, and nobody else's, until the transfers are over.
@@ -125,20 +134,12 @@ impl Wire {
         from: usize,
         tag: c_int,
         transfers: &mut Vec<Transfer>,
-    ) -> Result<()> {
-        for (at, n) in self.chunks(len) {
-            let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
-            let start = start.wrapping_add(at).cast::<c_void>();
-            let other = from as c_int;
-            // SAFETY: the caller's.
-            check(unsafe {
-                let (byte, world) = (ffi::RSMPI_UINT8_T, ffi::RSMPI_COMM_WORLD);
-                ffi::MPI_Irecv(start, n as c_int, byte, other, tag, world, &mut request)
-            })?;
-            let (receives, cancelled) = (Some(n), false);
-            transfers.push(Transfer { request, peer: from, receives, cancelled });
-        }
-        Ok(())
+    ) {
+        let chunks = self.chunks(len);
+        transfers.extend(chunks.map(|(at, n)| {
+            let state = State::Awaited(start.wrapping_add(at), n);
+            Transfer { peer: from, tag, state }
+        }));
     }
     /// Where each chunk starts, and how long it is; no bytes are one chunk.
     fn chunks(&self, len: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
@@ -155,6 +156,7 @@ impl Wire {
     /// The letter is there until it is over.
     pub unsafe fn post(&self, letter: &[u8], to: usize) -> Result<Transfer> {
         let n = letter.len();
+        // SAFETY: a constant.
         let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
         let start = letter.as_ptr().cast();
         // SAFETY: the caller's.
@@ -163,32 +165,25 @@ impl Wire {
             let (n, to) = (n as c_int, to as c_int);
             ffi::MPI_Isend(start, n, byte, to, LETTERS, world, &mut request)
         })?;
-        Ok(Transfer { request, peer: to, receives: None, cancelled: false })
+        Ok(Transfer { peer: to, tag: LETTERS, state: State::Sending(request) })
     }
     /// The next letter that has come, and who sent it.
     ///
     /// # Errors
     /// MPI's.
     pub fn letter(&self) -> Result<Option<(usize, Vec<u8>)>> {
-        let mut found = 0;
-        let mut status = MaybeUninit::<ffi::MPI_Status>::zeroed();
-        // SAFETY: the pointers are valid; a status is filled in if there is a letter,
-        // and is plain numbers in any case.
-        unsafe {
-            let (any, world) = (ffi::RSMPI_ANY_SOURCE, ffi::RSMPI_COMM_WORLD);
-            let place = status.as_mut_ptr();
-            check(ffi::MPI_Iprobe(any, LETTERS, world, &mut found, place))?;
-            if found == 0 {
-                return Ok(None);
-            }
-            let (status, byte) = (status.assume_init(), ffi::RSMPI_UINT8_T);
-            let (from, mut n) = (status.MPI_SOURCE, 0);
-            check(ffi::MPI_Get_count(&status, byte, &mut n))?;
-            let mut letter = vec![0u8; n as usize];
-            let (place, ignore) = (letter.as_mut_ptr(), ffi::RSMPI_STATUS_IGNORE);
-            check(ffi::MPI_Recv(place.cast(), n, byte, from, LETTERS, world, ignore))?;
-            Ok(Some((from as usize, letter)))
-        }
+        // SAFETY: a constant.
+        let any = unsafe { ffi::RSMPI_ANY_SOURCE };
+        let Some((from, len)) = probe(any, LETTERS)? else { return Ok(None) };
+        let mut letter = vec![0u8; len];
+        // SAFETY: so many bytes fit there.
+        check(unsafe {
+            let (byte, world) = (ffi::RSMPI_UINT8_T, ffi::RSMPI_COMM_WORLD);
+            let (start, n) = (letter.as_mut_ptr().cast(), len as c_int);
+            let ignore = ffi::RSMPI_STATUS_IGNORE;
+            ffi::MPI_Recv(start, n, byte, from as c_int, LETTERS, world, ignore)
+        })?;
+        Ok(Some((from, letter)))
     }
     /// Ends all processes.
     pub fn abort(&self, status: c_int) {
@@ -200,41 +195,76 @@ impl Wire {
 impl Transfer {
     /// Whether it is over.
     ///
+    /// Of what comes the length is compared before MPI is given the memory: Open MPI
+    /// 4.1.4 writes beyond its end when another process on the host sends more.
+    ///
     /// # Errors
-    /// MPI's; or fewer bytes came than were expected.
-    pub fn is_over(&mut self) -> Result<bool> {
-        let (mut over, mut n, mut cancelled) = (0, 0, 0);
-        let mut status = MaybeUninit::<ffi::MPI_Status>::zeroed();
-        // SAFETY: as for a letter's.
-        unsafe {
-            check(ffi::MPI_Test(&mut self.request, &mut over, status.as_mut_ptr()))?;
-            if over == 0 || self.receives.is_none() {
-                return Ok(over != 0);
+    /// MPI's; or another number of bytes came than was expected.
+    pub fn is_over(&mut self, awaited: &mut Awaited) -> Result<bool> {
+        if let State::Awaited(start, want) = self.state {
+            let (peer, from, tag) = (self.peer, self.peer as c_int, self.tag);
+            if awaited.contains(&(peer, tag)) {
+                return Ok(false);
             }
-            let status = status.assume_init();
-            check(ffi::MPI_Test_cancelled(&status, &mut cancelled))?;
-            self.cancelled = cancelled != 0;
-            check(ffi::MPI_Get_count(&status, ffi::RSMPI_UINT8_T, &mut n))?;
+            let Some((_, n)) = probe(from, tag)? else {
+                awaited.insert((peer, tag));
+                return Ok(false);
+            };
+            if n != want {
+                let why = format!("rank {peer} sent {n} bytes, expected {want}");
+                return Err(Error::new(why));
+            }
+            // SAFETY: a constant.
+            let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
+            // SAFETY: the memory was lent until this is over.
+            check(unsafe {
+                let (byte, world) = (ffi::RSMPI_UINT8_T, ffi::RSMPI_COMM_WORLD);
+                let (start, n) = (start.cast(), n as c_int);
+                ffi::MPI_Irecv(start, n, byte, from, tag, world, &mut request)
+            })?;
+            self.state = State::Receiving(request);
         }
-        match self.receives {
-            Some(want) if !self.cancelled && n as usize != want => Err(Error::new(
-                format!("rank {} sent {n} bytes, expected {want}", self.peer),
-            )),
-            _ => Ok(true),
+        let (State::Sending(request) | State::Receiving(request)) = &mut self.state
+        else {
+            return Ok(false);
+        };
+        let mut over = 0;
+        // SAFETY: the request is one of this thread's.
+        check(unsafe { ffi::MPI_Test(request, &mut over, ffi::RSMPI_STATUS_IGNORE) })?;
+        Ok(over != 0)
+    }
+    /// Whether nothing has come yet.
+    pub fn is_awaited(&self) -> bool {
+        matches!(self.state, State::Awaited(..))
+    }
+    /// Whether MPI writes to the memory.
+    pub fn is_received(&self) -> bool {
+        matches!(self.state, State::Receiving(_))
+    }
+    /// Leaves a send to itself that nobody will ever receive.
+    pub fn forget(self) {
+        if let State::Sending(mut request) = self.state {
+            // SAFETY: the request is under way, and not used again.
+            unsafe { ffi::MPI_Request_free(&mut request) };
         }
     }
-    pub fn receives(&self) -> bool {
-        self.receives.is_some()
-    }
-    /// Ends a receive that nobody has met; if somebody has, it comes to its own end.
-    pub fn cancel(&mut self) {
-        // SAFETY: the request is under way. A failure leaves it so.
-        unsafe { ffi::MPI_Cancel(&mut self.request) };
-    }
-    /// Leaves a send to itself that nobody will ever meet.
-    pub fn forget(mut self) {
-        // SAFETY: the request is under way, and not used again.
-        unsafe { ffi::MPI_Request_free(&mut self.request) };
+}
+
+/// Who has sent how many bytes that were not received, with that tag.
+fn probe(from: c_int, tag: c_int) -> Result<Option<(usize, usize)>> {
+    let (mut found, mut n) = (0, 0);
+    let mut status = MaybeUninit::<ffi::MPI_Status>::zeroed();
+    // SAFETY: the pointers are valid; a status is filled in if something has come, and
+    // is plain numbers in any case.
+    unsafe {
+        let (byte, world) = (ffi::RSMPI_UINT8_T, ffi::RSMPI_COMM_WORLD);
+        check(ffi::MPI_Iprobe(from, tag, world, &mut found, status.as_mut_ptr()))?;
+        if found == 0 {
+            return Ok(None);
+        }
+        let status = status.assume_init();
+        check(ffi::MPI_Get_count(&status, byte, &mut n))?;
+        Ok(Some((status.MPI_SOURCE as usize, n.max(0) as usize)))
     }
 }
 
