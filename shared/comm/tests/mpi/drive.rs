@@ -108,7 +108,9 @@ fn check(case: &Case, run: &Run) -> Result<(), String> {
 
 fn start(case: &str, ranks: usize, debug: bool, chunk: &str, limit: Duration) -> Run {
     let program = std::env::current_exe().expect("this program's path");
-    let mut command = Command::new("mpirun");
+    // scripts/two_hosts.sh has another.
+    let mpirun = std::env::var("MPIRUN").unwrap_or("mpirun".to_string());
+    let mut command = Command::new(&mpirun);
     // Several ranks share a core here.
     command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
     command.args(["--tag-output", "-n", &ranks.to_string()]);
@@ -119,11 +121,10 @@ fn start(case: &str, ranks: usize, debug: bool, chunk: &str, limit: Duration) ->
         command.env("FERROTRON_COMM_CHUNK", chunk);
     }
     let start = Instant::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("mpirun: is Open MPI installed?");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(
+            |error| panic!("{mpirun}: {error}: is Open MPI installed?"),
+        );
     let mut pipes: Vec<Box<dyn Read + Send>> = vec![];
     pipes.extend(child.stdout.take().map(|pipe| Box::new(pipe) as _));
     pipes.extend(child.stderr.take().map(|pipe| Box::new(pipe) as _));

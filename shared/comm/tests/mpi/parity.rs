@@ -20,11 +20,18 @@ pub fn check(ranks: usize) -> Result<()> {
             assert_eq!(name, same);
             assert!(found == want, "rank {rank}: {name}: {found:?}, expected {want:?}");
         }
+        println!("rank {rank} is on {}", host());
         if *rank == 0 {
             println!("{} results of each of {ranks} ranks are the same", found.len());
         }
     }
     Ok(())
+}
+
+/// The name of this machine, or of what passes for one.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or("an unknown host".into(), |name| name.trim().to_string())
 }
 
 fn everything(world: &Group) -> Result<Seen> {
