@@ -74,5 +74,6 @@ pub(crate) fn several(ranks: &[usize], one: &str, more: &str) -> String {
 }
 
 /// What to say to ranks that wait for ever.
-pub(crate) const HINT: &str = "\n(all members of a group make the same calls in the same order; where everyone \
-     sends before it receives, `exchange` does both)";
+pub(crate) const HINT: &str = "
+(all members of a group make the same calls in the same order; where everyone sends \
+before it receives, `exchange` does both)";

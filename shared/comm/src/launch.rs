@@ -17,8 +17,9 @@ const STACK: usize = 64 << 20;
 /// Runs `f` on so many ranks, each with its group of all, and returns what they return,
 /// in the order of the ranks: of those ranks that are in this process.
 ///
-/// That is all of them, each a thread, as in [`launch_threads`]; unless `mpirun` started
-/// this process and others (see [`processes`]). Then each process is one rank.
+/// That is all of them, each a thread, as in [`launch_threads`]. But if `mpirun`
+/// started this process and others (see [`processes`](crate::processes)), each process
+/// is one rank.
 ///
 /// When one rank fails or panics, the others' next calls fail, so that all come to an
 /// end. Of several processes, the one whose rank failed returns its error; the others,

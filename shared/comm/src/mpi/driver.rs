@@ -1,13 +1,13 @@
 //! The thread of a process that makes all calls to MPI.
 use super::desk::{Desk, Doing, Order, say};
 use super::job::Job;
-use super::letters::{Description, Envelope, Letter, Stream};
-use super::registrar::Registrar;
+use super::letters::{Description, Envelope, Letter};
+use super::run::Run;
 use super::ticket::Ticket;
 use super::wire::{Awaited, Transfer, Wire};
 use crate::engine::{HINT, Key, several};
 use crate::error::{Error, Result};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// Looks without sleep for so long; most exchanges are over sooner.
 const AWAKE: Duration = Duration::from_micros(100);
 
-/// Sleeps between looks, the longer the longer nothing has come: when nothing is under
-/// way, and when something is.
+/// Sleeps between looks, the longer the longer nothing has come: the least; the most when
+/// something is under way, and when nothing is.
 const SLEEPS: [Duration; 3] =
     [Duration::from_micros(20), Duration::from_micros(500), Duration::from_millis(2)];
 
@@ -24,67 +24,18 @@ const SLEEPS: [Duration; 3] =
 const GRACE: Duration = Duration::from_secs(5);
 
 pub(super) struct Driver {
-    wire: Wire,
-    desk: Arc<Desk>,
-    orders: Receiver<Order>,
-    run: Run,
+    pub wire: Wire,
+    pub desk: Arc<Desk>,
+    pub orders: Receiver<Order>,
+    pub run: Run,
     /// Letters of launches that have not begun here.
-    early: Vec<(usize, Envelope)>,
+    pub early: Vec<(usize, Envelope)>,
     /// Letters to this process itself.
-    own: VecDeque<(usize, Letter)>,
+    pub own: VecDeque<(usize, Letter)>,
     /// Letters that are under way.
-    sent: Vec<(Transfer, Vec<u8>)>,
+    pub sent: Vec<(Transfer, Vec<u8>)>,
     /// Who waits for the end of MPI.
-    ends: Option<Sender<()>>,
-}
-
-/// One launch.
-struct Run {
-    number: u64,
-    /// Rank 0's.
-    registrar: Option<Registrar>,
-    /// Calls that not all members have made, as far as is known here; if rank 0
-    /// watches.
-    held: HashMap<Key, Arc<Ticket>>,
-    /// Collectives by group, of which the first is under way.
-    queues: HashMap<u64, VecDeque<Job>>,
-    messages: Vec<Job>,
-    /// How many calls this rank has made.
-    posted: HashMap<Stream, u64>,
-    /// How many calls those ranks have made that make no more.
-    returned: HashMap<usize, HashMap<Stream, u64>>,
-    /// Why no call can be made any more, and since when.
-    failure: Option<(Error, Instant)>,
-    /// This process has told, or everyone has, that it receives nothing any more.
-    quiet: [bool; 2],
-    /// This rank has reported a failure.
-    complained: bool,
-    /// Who waits for all ranks to return.
-    done: Option<Sender<()>>,
-}
-
-impl Run {
-    fn new(number: u64, rank: usize, size: usize) -> Run {
-        Run {
-            number,
-            registrar: (rank == 0).then(|| Registrar::new(size)),
-            held: HashMap::new(),
-            queues: HashMap::new(),
-            messages: vec![],
-            posted: HashMap::new(),
-            returned: HashMap::new(),
-            failure: None,
-            quiet: [false; 2],
-            complained: false,
-            done: None,
-        }
-    }
-    fn jobs(&self) -> impl Iterator<Item = &Job> {
-        self.queues.values().flatten().chain(&self.messages)
-    }
-    fn jobs_mut(&mut self) -> impl Iterator<Item = &mut Job> {
-        self.queues.values_mut().flatten().chain(&mut self.messages)
-    }
+    pub ends: Option<Sender<()>>,
 }
 
 impl Driver {
@@ -190,7 +141,7 @@ impl Driver {
         }
         Ok(())
     }
-    fn start(&mut self, ticket: Arc<Ticket>) {
+    pub fn start(&mut self, ticket: Arc<Ticket>) {
         let Key { group, ends, .. } = ticket.part.key;
         let job = Job::new(ticket, self.desk.tag(group, ends.is_some()));
         if ends.is_some() {
@@ -200,98 +151,9 @@ impl Driver {
             self.run.queues.entry(group).or_default().push_back(job);
         }
     }
-    fn send(&mut self, to: usize, letter: Letter) -> Result<()> {
-        if to == self.wire.rank {
-            self.own.push_back((to, letter));
-            return Ok(());
-        }
-        let envelope = Envelope { launch: self.run.number, letter };
-        let bytes = serde_json::to_vec(&envelope)
-            .map_err(|error| Error::new(format!("a letter: {error}")))?;
-        // SAFETY: the bytes are kept beside the transfer, and do not move with it.
-        let transfer = unsafe { self.wire.post(&bytes, to) }?;
-        self.sent.push((transfer, bytes));
-        Ok(())
-    }
-    /// Reads what has come; returns whether something has.
-    fn read(&mut self) -> Result<bool> {
-        let mut some = false;
-        loop {
-            if let Some((from, letter)) = self.own.pop_front() {
-                self.hear(from, letter)?;
-            } else if let Some((from, bytes)) = self.wire.letter()? {
-                let envelope = serde_json::from_slice(&bytes)
-                    .map_err(|error| Error::new(format!("a letter: {error}")))?;
-                self.sort(from, envelope)?;
-            } else {
-                break;
-            }
-            some = true;
-        }
-        let mut i = 0;
-        while i < self.sent.len() {
-            if self.sent[i].0.is_over(&mut Awaited::default())? {
-                self.sent.swap_remove(i);
-            } else {
-                i += 1;
-            }
-        }
-        Ok(some)
-    }
-    fn sort(&mut self, from: usize, envelope: Envelope) -> Result<()> {
-        if envelope.launch != self.run.number {
-            self.early.push((from, envelope));
-            return Ok(());
-        }
-        self.hear(from, envelope.letter)
-    }
-    fn hear(&mut self, from: usize, letter: Letter) -> Result<()> {
-        match letter {
-            Letter::Missing(key, missing) => {
-                let Some(ticket) = self.run.held.get(&key) else { return Ok(()) };
-                if !missing.is_empty() {
-                    let returned = |rank| self.run.returned.contains_key(rank);
-                    if missing.iter().any(returned) {
-                        ticket.lose_hope();
-                    }
-                    ticket.awaits(missing.into_iter());
-                } else if let Some(ticket) = self.run.held.remove(&key) {
-                    self.start(ticket);
-                }
-            }
-            Letter::Returned { rank, posted } => {
-                self.run.returned.insert(rank, posted.into_iter().collect());
-                for ticket in self.run.held.values() {
-                    if ticket.awaited().contains(&rank) {
-                        ticket.lose_hope();
-                    }
-                }
-                self.look_for_abandoned()?;
-            }
-            Letter::Fails { origin, why } => self.fail(origin, Error::new(why)),
-            Letter::AllQuiet => {
-                self.run.quiet = [true; 2];
-                let Some((error, _)) = self.run.failure.clone() else { return Ok(()) };
-                let queues = std::mem::take(&mut self.run.queues).into_values();
-                let messages = std::mem::take(&mut self.run.messages);
-                for job in queues.flatten().chain(messages) {
-                    job.transfers.into_iter().for_each(Transfer::forget);
-                    self.desk.close(&job.ticket, Err(error.clone()));
-                }
-            }
-            letter => {
-                let registrar = self.run.registrar.as_mut();
-                let mail = registrar.map(|registrar| registrar.hear(from, letter));
-                for (to, letter) in mail.unwrap_or_default() {
-                    self.send(to, letter)?;
-                }
-            }
-        }
-        Ok(())
-    }
     /// No call can be made any more. What all have made comes to its end if rank 0
     /// watches, since then all know which that is.
-    fn fail(&mut self, origin: usize, error: Error) {
+    pub fn fail(&mut self, origin: usize, error: Error) {
         self.desk.fail(origin, error.clone());
         self.run.failure = Some((error.clone(), Instant::now()));
         for (_, ticket) in self.run.held.drain() {
@@ -310,25 +172,12 @@ impl Driver {
     }
     /// Without rank 0's watch, calls that wait for a rank which has returned are found
     /// here.
-    fn look_for_abandoned(&mut self) -> Result<()> {
+    pub fn look_for_abandoned(&mut self) -> Result<()> {
         let rank = self.wire.rank;
         if self.desk.debug || self.run.failure.is_some() {
             return Ok(());
         }
-        let gone = |job: &Job| {
-            let Key { group, ends, ordinal } = job.ticket.part.key;
-            let never = |rank: &usize| {
-                let posted = self.run.returned.get(rank);
-                let n = |posted: &HashMap<Stream, u64>| {
-                    posted.get(&(group, ends)).copied().unwrap_or(0)
-                };
-                posted.is_some_and(|posted| n(posted) <= ordinal)
-            };
-            job.ticket.awaited().into_iter().find(never)
-        };
-        let found =
-            self.run.jobs().find_map(|job| Some((job.ticket.name(), gone(job)?)));
-        let Some((name, other)) = found else { return Ok(()) };
+        let Some((name, other)) = self.run.abandoned() else { return Ok(()) };
         let waits = several(&[rank], "waits", "wait");
         self.complain(format!(
             "{waits} for what will never be called:\n  rank {rank}: {name}; waits for \

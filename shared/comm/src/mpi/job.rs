@@ -59,9 +59,10 @@ impl Job {
         let mut outcome = Ok(());
         self.transfers.retain_mut(|transfer| match transfer.is_over(awaited) {
             Ok(over) => !over,
+            // Nobody else shall take what came.
             Err(error) => {
                 outcome = Err(error);
-                false
+                true
             }
         });
         if self.transfers.len() < before {

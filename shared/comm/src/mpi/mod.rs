@@ -1,8 +1,8 @@
 //! Ranks as processes that `mpirun` starts, on one host or several.
 //!
-//! In each process one thread, the [`Driver`], makes all calls to MPI. The rank posts a
+//! In each process one thread, the [`driver`], makes all calls to MPI. The rank posts a
 //! [`Ticket`] for each of its calls and sleeps until it is over; the driver exchanges
-//! the bytes with the other members' drivers ([`Job`]), so that started calls go on
+//! the bytes with the other members' drivers ([`job`]), so that started calls go on
 //! while ranks compute. Drivers also write each other letters: rank 0's keeps who has
 //! failed or returned, for all, and with `FERROTRON_COMM_DEBUG=1` in its environment
 //! compares all calls and watches who waits for whom, as is done between threads.
@@ -10,7 +10,9 @@ mod desk;
 mod driver;
 mod job;
 mod letters;
+mod mail;
 mod registrar;
+mod run;
 mod signal;
 mod ticket;
 mod wire;

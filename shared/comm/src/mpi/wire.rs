@@ -211,6 +211,7 @@ impl Transfer {
                 return Ok(false);
             };
             if n != want {
+                awaited.insert((peer, tag));
                 let why = format!("rank {peer} sent {n} bytes, expected {want}");
                 return Err(Error::new(why));
             }

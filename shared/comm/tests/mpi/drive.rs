@@ -1,5 +1,6 @@
 //! Starts each case under mpirun, and looks at what comes of it.
 use crate::cases::{CASES, Case};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,7 +47,10 @@ pub fn all(names: &[String]) {
                 if chunk.is_empty() { "" } else { ", in chunks" },
             ]
             .concat();
-            report(format!("parity on {ranks}{how}"), &run, outcome);
+            let hosts = run.said.lines().filter_map(|line| line.split_once(" is on "));
+            let hosts: BTreeSet<&str> = hosts.map(|(_, host)| host).collect();
+            let hosts = Vec::from_iter(hosts).join(", ");
+            report(format!("parity on {ranks}{how}, on {hosts}"), &run, outcome);
         }
     }
     for case in CASES.iter().filter(|case| asked(case.name)) {
