@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// Looks without sleep for so long; most exchanges are over sooner.
 const AWAKE: Duration = Duration::from_micros(100);
 
-/// Sleeps between looks, the longer the longer nothing has come: the least; the most when
-/// something is under way, and when nothing is.
+/// Sleeps between looks, the longer the longer nothing has come: the least; the most
+/// when something is under way, and when nothing is.
 const SLEEPS: [Duration; 3] =
     [Duration::from_micros(20), Duration::from_micros(500), Duration::from_millis(2)];
 
