@@ -1,4 +1,7 @@
 //! A call of one rank: what it asks for, with what memory, from where.
+use crate::kernels::{
+    all_gather, all_reduce, all_to_all, broadcast, message, nothing, reduce_scatter,
+};
 use crate::number::Number;
 use candle_core::DType;
 use std::fmt;
@@ -7,6 +10,7 @@ use std::panic::Location;
 
 /// How numbers of several ranks become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "mpi", derive(serde::Serialize, serde::Deserialize))]
 pub enum Reduce {
     /// Their sum.
     Sum,
@@ -18,6 +22,7 @@ pub enum Reduce {
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "mpi", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Op {
     AllReduce(Reduce),
     AllGather,
@@ -80,8 +85,31 @@ pub(crate) struct Call {
     pub counts: [Vec<usize>; 2],
     /// What it is for, in the ledger's words.
     pub family: &'static str,
-    pub at: &'static Location<'static>,
+    pub at: At,
     pub work: Work,
+    /// As a reduce-scatter does it, of all inputs for the output of the first.
+    #[cfg_attr(not(feature = "mpi"), expect(dead_code))]
+    pub merge: Work,
+}
+
+/// A line of the source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    pub file: &'static str,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl From<&'static Location<'static>> for At {
+    fn from(at: &'static Location<'static>) -> At {
+        At { file: at.file(), line: at.line(), column: at.column() }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
 }
 
 // SAFETY: the memory behind the pointers is lent until the call is over: by a borrow
@@ -120,7 +148,8 @@ impl Call {
             output: (output.0, output.1.cast()),
             counts: [vec![], vec![]],
             family,
-            at: Location::caller(),
+            at: Location::caller().into(),
+            merge: reduce_scatter::<T>,
             work: match op {
                 Op::AllReduce(_) => all_reduce::<T>,
                 Op::AllGather => all_gather::<T>,
@@ -131,6 +160,21 @@ impl Call {
                 Op::Send(_) | Op::Recv(_) => message::<T>,
             },
         }
+    }
+    /// One without memory: for a rank that only compares.
+    #[cfg(feature = "mpi")]
+    pub fn of_others(
+        op: Op,
+        dtype: DType,
+        lengths: [usize; 2],
+        counts: [Vec<usize>; 2],
+        family: &'static str,
+        at: At,
+    ) -> Call {
+        let input = (lengths[0], std::ptr::null());
+        let output = (lengths[1], std::ptr::null_mut());
+        let (work, merge) = (nothing as Work, nothing as Work);
+        Call { op, dtype, input, output, counts, family, at, work, merge }
     }
     /// Of the input, `range` alone.
     pub fn keep_input(&mut self, range: Range<usize>) {
@@ -167,7 +211,9 @@ impl Call {
         };
         same_op && self.dtype == other.dtype && self.family == other.family
     }
-    unsafe fn input<T>(&self, range: Range<usize>) -> &[T] {
+    /// # Safety
+    /// As for [`Work`].
+    pub unsafe fn input<T>(&self, range: Range<usize>) -> &[T] {
         debug_assert!(range.end <= self.input.0);
         // SAFETY: the caller's.
         unsafe {
@@ -175,8 +221,10 @@ impl Call {
             std::slice::from_raw_parts(start, range.len())
         }
     }
+    /// # Safety
+    /// As for [`Work`].
     #[allow(clippy::mut_from_ref)]
-    unsafe fn output<T>(&self, range: Range<usize>) -> &mut [T] {
+    pub unsafe fn output<T>(&self, range: Range<usize>) -> &mut [T] {
         debug_assert!(range.end <= self.output.0);
         // SAFETY: the caller's.
         unsafe {
@@ -202,135 +250,3 @@ impl fmt::Display for Call {
         write!(f, " for `{}`, at {}", self.family, self.at)
     }
 }
-
-/// Elements that are summed at a time: what stays in the first cache.
-const BLOCK: usize = 1024;
-
-/// The part of `0..len` that falls to `place` of `n`.
-fn part(len: usize, n: usize, place: usize) -> Range<usize> {
-    let each = len.div_ceil(n);
-    (place * each).min(len)..((place + 1) * each).min(len)
-}
-
-/// For each element of `range`, what `how` makes of all inputs, in the order of the
-/// places; `store` gets it in pieces.
-unsafe fn reduce<T: Number>(
-    calls: &[&Call],
-    how: Reduce,
-    range: Range<usize>,
-    mut store: impl FnMut(Range<usize>, &[T::Sum]),
-) {
-    let mut sums: Vec<T::Sum> = Vec::with_capacity(BLOCK.min(range.len()));
-    for start in range.clone().step_by(BLOCK) {
-        let block = start..range.end.min(start + BLOCK);
-        // SAFETY: the caller's: inputs are only read here, and each block before it is
-        // stored.
-        let inputs = calls.iter().map(|call| unsafe { call.input::<T>(block.clone()) });
-        sums.clear();
-        for (i, input) in inputs.enumerate() {
-            match (i, how) {
-                (0, _) => sums.extend(input.iter().map(|x| x.widen())),
-                (_, Reduce::Max) => {
-                    let each = sums.iter_mut().zip(input);
-                    each.for_each(|(sum, x)| *sum = T::larger(*sum, x.widen()))
-                }
-                (_, Reduce::Sum | Reduce::Average) => {
-                    let each = sums.iter_mut().zip(input);
-                    each.for_each(|(sum, x)| *sum = T::plus(*sum, x.widen()))
-                }
-            }
-        }
-        if how == Reduce::Average {
-            let n = calls.len();
-            sums.iter_mut().for_each(|sum| *sum = T::average(*sum, n).unwrap_or(*sum));
-        }
-        store(block, &sums);
-    }
-}
-
-/// Each member sums its part, for all of them.
-unsafe fn all_reduce<T: Number>(calls: &[&Call], place: usize) {
-    let Op::AllReduce(how) = calls[place].op else { return };
-    let range = part(calls[place].input.0, calls.len(), place);
-    // SAFETY: the caller's; parts are disjoint, and each block is read before it is
-    // overwritten.
-    unsafe {
-        reduce::<T>(calls, how, range, |block, sums| {
-            let Some((first, rest)) = calls.split_first() else { return };
-            let first = first.output::<T>(block.clone());
-            for (out, sum) in first.iter_mut().zip(sums) {
-                *out = T::narrow(*sum);
-            }
-            for call in rest {
-                call.output::<T>(block.clone()).copy_from_slice(first);
-            }
-        })
-    }
-}
-
-unsafe fn reduce_scatter<T: Number>(calls: &[&Call], place: usize) {
-    let Op::ReduceScatter(how) = calls[place].op else { return };
-    let each = calls[place].output.0;
-    // SAFETY: the caller's.
-    unsafe {
-        let range = place * each..(place + 1) * each;
-        reduce::<T>(calls, how, range.clone(), |block, sums| {
-            // Block by block: in place, it is the input of the blocks to come.
-            let part = block.start - range.start..block.end - range.start;
-            let out = calls[place].output::<T>(part);
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = T::narrow(*sum));
-        })
-    }
-}
-
-unsafe fn all_gather<T: Number>(calls: &[&Call], place: usize) {
-    for (from, call) in calls.iter().enumerate() {
-        let n = call.input.0;
-        let range = from * n..(from + 1) * n;
-        // SAFETY: the caller's.
-        unsafe {
-            let out = calls[place].output.1.cast::<T>().add(range.start);
-            let input = call.input.1.cast::<T>();
-            // In place, one's own part is there already.
-            if out.cast_const() != input {
-                std::ptr::copy_nonoverlapping(input, out, n);
-            }
-        }
-    }
-}
-
-unsafe fn all_to_all<T: Number>(calls: &[&Call], place: usize) {
-    let mut at = 0;
-    for call in calls {
-        let start: usize = call.counts[0][..place].iter().sum();
-        let n = call.counts[0][place];
-        // SAFETY: the caller's.
-        unsafe {
-            let out = calls[place].output::<T>(at..at + n);
-            out.copy_from_slice(call.input::<T>(start..start + n));
-        }
-        at += n;
-    }
-}
-
-unsafe fn broadcast<T: Number>(calls: &[&Call], place: usize) {
-    let Op::Broadcast { root } = calls[place].op else { return };
-    if place != root {
-        let n = calls[place].output.0;
-        // SAFETY: the caller's.
-        unsafe {
-            calls[place].output::<T>(0..n).copy_from_slice(calls[root].input(0..n))
-        }
-    }
-}
-
-/// Made by whichever end comes second, for both.
-unsafe fn message<T: Number>(calls: &[&Call], _: usize) {
-    let end = |sends: bool| calls.iter().find(|c| matches!(c.op, Op::Send(_)) == sends);
-    let (Some(from), Some(to)) = (end(true), end(false)) else { return };
-    let n = to.output.0;
-    // SAFETY: the caller's.
-    unsafe { to.output::<T>(0..n).copy_from_slice(from.input(0..n)) }
-}
-
-unsafe fn nothing(_: &[&Call], _: usize) {}

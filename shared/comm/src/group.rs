@@ -1,16 +1,14 @@
 //! Some of the ranks, and their calls.
 use crate::call::{Call, Op, Reduce};
+use crate::engine::{Engine, Flight, Key, Part};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::number::Number;
 use crate::pending::{Lease, Pending};
-use crate::threads::{Key, Slot, World};
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::Builder;
 
 /// One rank's handle on a group of ranks. Clones are the same handle.
 ///
@@ -24,7 +22,7 @@ use std::thread::Builder;
 pub struct Group(Arc<Inner>, PhantomData<*const ()>);
 
 struct Inner {
-    world: Arc<World>,
+    engine: Arc<dyn Engine>,
     /// The number of the group, the same for all members.
     id: u64,
     /// `dp`.
@@ -47,18 +45,28 @@ struct Order {
     messages: HashMap<[usize; 2], u64>,
     /// Subgroups, by what makes them different.
     subgroups: HashMap<String, u64>,
-    /// Makes this rank's part of started calls, one after the other.
-    helper: Option<Sender<Arc<Slot>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.engine.left(self.id);
+    }
 }
 
 impl Group {
-    pub(crate) fn world(world: Arc<World>, ranks: usize, rank: usize) -> Group {
-        let id = world.group("world".into());
+    /// Of all ranks; `words` make it another one than that of any other launch.
+    pub(crate) fn world(
+        engine: Arc<dyn Engine>,
+        words: String,
+        ranks: usize,
+        rank: usize,
+    ) -> Result<Group> {
+        let id = engine.group(words)?;
         let members = (0..ranks).collect();
-        Group::new(world, id, "world", members, rank, Ledger::default())
+        Ok(Group::new(engine, id, "world", members, rank, Ledger::default()))
     }
     fn new(
-        world: Arc<World>,
+        engine: Arc<dyn Engine>,
         id: u64,
         name: &str,
         members: Arc<[usize]>,
@@ -67,7 +75,7 @@ impl Group {
     ) -> Group {
         let title = format!("{name} {members:?}").into();
         let (name, order) = (name.into(), Mutex::default());
-        let inner = Inner { world, id, name, title, members, place, ledger, order };
+        let inner = Inner { engine, id, name, title, members, place, ledger, order };
         Group(Arc::new(inner), PhantomData)
     }
     fn order(&self) -> MutexGuard<'_, Order> {
@@ -126,9 +134,9 @@ impl Group {
         let words = format!("{words}, {before}");
         *before += 1;
         drop(order);
-        let (world, ledger) = (self.0.world.clone(), self.0.ledger.clone());
-        let id = world.group(words);
-        Ok(Group::new(world, id, name, members, place, ledger))
+        let (engine, ledger) = (self.0.engine.clone(), self.0.ledger.clone());
+        let id = engine.group(words)?;
+        Ok(Group::new(engine, id, name, members, place, ledger))
     }
     /// The groups of those with the same `color`, in the order of `key`, and of places
     /// where keys are equal. Every member makes this call.
@@ -153,18 +161,13 @@ impl Group {
             return Ok(());
         }
         let stopwatch = self.book(&call);
-        let slot = self.post(call)?;
-        let world = &self.0.world;
-        world.until_ready(&slot, Some(self.world_rank()))?;
-        world.work(&slot, self.rank());
-        self.until_over(&slot)?;
+        self.post(call, false)?.wait()?;
         stopwatch.stop();
         Ok(())
     }
     pub(crate) fn message(&self, call: Call, other: usize) -> Result<()> {
         let stopwatch = self.book(&call);
-        let slot = self.post_message(call, other)?;
-        self.until_over(&slot)?;
+        self.post_message(call, other)?.wait()?;
         stopwatch.stop();
         Ok(())
     }
@@ -174,19 +177,16 @@ impl Group {
         mut call: Call,
         lease: Lease<L>,
     ) -> Result<Pending<L>> {
-        call.at = Location::caller();
+        call.at = Location::caller().into();
         // If anything fails before the call is posted, the lease ends here.
-        let mut pending = Pending::new(None, lease);
+        let mut pending = Pending::new(lease);
         if self.size() == 1 {
             self.collective(call)?;
             return Ok(pending);
         }
         let stopwatch = self.book(&call);
-        let helper = self.helper()?;
-        let slot = self.post(call)?;
-        // It ends only with this handle.
-        let _ = helper.send(slot.clone());
-        pending.fly(self.clone(), slot, stopwatch);
+        let flight = self.post(call, true)?;
+        pending.fly(self.clone(), flight, stopwatch);
         Ok(pending)
     }
     #[track_caller]
@@ -196,23 +196,28 @@ impl Group {
         other: usize,
         lease: Lease<L>,
     ) -> Result<Pending<L>> {
-        call.at = Location::caller();
-        let mut pending = Pending::new(None, lease);
+        call.at = Location::caller().into();
+        let mut pending = Pending::new(lease);
         let stopwatch = self.book(&call);
-        let slot = self.post_message(call, other)?;
-        pending.fly(self.clone(), slot, stopwatch);
+        let flight = self.post_message(call, other)?;
+        pending.fly(self.clone(), flight, stopwatch);
         Ok(pending)
     }
-    fn post(&self, call: Call) -> Result<Arc<Slot>> {
+    fn post(&self, call: Call, started: bool) -> Result<Box<dyn Flight>> {
         let mut order = self.order();
         let key = Key { group: self.0.id, ends: None, ordinal: order.calls };
         order.calls += 1;
         drop(order);
-        let Inner { world, title, members, place, .. } = &*self.0;
-        Ok(world.post(key, title, members, *place, call)?.0)
+        let Inner { engine, title, members, place, .. } = &*self.0;
+        let (title, members) = (title.clone(), members.clone());
+        engine.post(Part { key, title, members, place: *place }, call, started)
     }
-    /// Posts one end of a message; whoever comes second copies it.
-    pub(crate) fn post_message(&self, call: Call, other: usize) -> Result<Arc<Slot>> {
+    /// Posts one end of a message.
+    pub(crate) fn post_message(
+        &self,
+        call: Call,
+        other: usize,
+    ) -> Result<Box<dyn Flight>> {
         let sends = matches!(call.op, Op::Send(_));
         let ends = if sends { [self.rank(), other] } else { [other, self.rank()] };
         let mut order = self.order();
@@ -220,50 +225,14 @@ impl Group {
         let key = Key { group: self.0.id, ends: Some(ends), ordinal: *ordinal };
         *ordinal += 1;
         drop(order);
-        let members = ends.map(|place| self.0.members[place]).into();
+        let Inner { engine, title, members, .. } = &*self.0;
+        let (title, members) = (title.clone(), ends.map(|place| members[place]).into());
         let place = usize::from(!sends);
-        let world = &self.0.world;
-        let (slot, last) = world.post(key, &self.0.title, &members, place, call)?;
-        if last {
-            world.work(&slot, place);
-        }
-        Ok(slot)
-    }
-    /// Makes this rank's part of started calls while the rank goes on. Each group has a
-    /// helper of its own, so that none waits for another's calls.
-    fn helper(&self) -> Result<Sender<Arc<Slot>>> {
-        let mut order = self.order();
-        if let Some(helper) = &order.helper {
-            return Ok(helper.clone());
-        }
-        let (sender, slots) = channel::<Arc<Slot>>();
-        let (world, place) = (self.0.world.clone(), self.rank());
-        let rank = self.world_rank();
-        let run = move || {
-            memory::set_rank(rank);
-            // A call that failed is reported by whoever waits for it.
-            while let Ok(slot) = slots.recv() {
-                if world.until_ready(&slot, None).is_ok() {
-                    world.work(&slot, place);
-                }
-            }
-        };
-        let name = format!("rank {rank}, {}", self.0.name);
-        Builder::new().name(name).spawn(run).map_err(|error| {
-            Error::new(format!("rank {rank}: no thread for a helper: {error}"))
-        })?;
-        order.helper = Some(sender.clone());
-        Ok(sender)
-    }
-    pub(crate) fn is_hopeless(&self, slot: &Slot) -> bool {
-        self.0.world.is_hopeless(slot)
+        engine.post(Part { key, title, members, place }, call, true)
     }
     pub(crate) fn give_up(&self) {
         let why = format!("rank {} panicked with a call in flight", self.world_rank());
-        self.0.world.give_up(Error::new(why));
-    }
-    pub(crate) fn until_over(&self, slot: &Arc<Slot>) -> Result<()> {
-        self.0.world.until_over(slot, Some(self.world_rank()))
+        self.0.engine.give_up(Error::new(why));
     }
     fn world_rank(&self) -> usize {
         self.0.members[self.0.place]

@@ -1,26 +1,50 @@
 //! Starts ranks.
 use crate::error::Error;
 use crate::group::Group;
-use crate::threads::World;
+use crate::processes::processes;
+use crate::threads::Threads;
+use crate::world::World;
 use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::{Builder, scope};
+use std::sync::Arc;
+use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 
 /// Deep graphs are walked by recursion in places; 64 MiB, of which only what is touched
 /// takes memory.
 const STACK: usize = 64 << 20;
 
-/// Runs `f` on so many ranks, each a thread of its own with its group of all, and
-/// returns what they return, in the order of the ranks.
+/// Runs `f` on so many ranks, each with its group of all, and returns what they return,
+/// in the order of the ranks: of those ranks that are in this process.
+///
+/// That is all of them, each a thread, as in [`launch_threads`]. But if `mpirun`
+/// started this process and others (see [`processes`](crate::processes)), each process
+/// is one rank.
 ///
 /// When one rank fails or panics, the others' next calls fail, so that all come to an
-/// end.
+/// end. Of several processes, the one whose rank failed returns its error; the others,
+/// which were only told, end here with status 1, so that it is told once.
 ///
 /// # Errors
 /// A rank failed: of several, the one that failed first, with its number. Or there are
-/// no ranks.
+/// no ranks, or another number of them than of processes.
 pub fn launch<T: Send, E: Display + Send>(
+    ranks: usize,
+    f: impl Fn(Group) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, Error> {
+    match processes()? {
+        #[cfg(feature = "mpi")]
+        Some(processes) => crate::mpi::launch(ranks, processes, f),
+        _ => launch_threads(ranks, f),
+    }
+}
+
+/// Runs `f` on so many ranks, each a thread of this process, whatever started it. They
+/// reach no rank of another process.
+///
+/// # Errors
+/// As for [`launch`].
+pub fn launch_threads<T: Send, E: Display + Send>(
     ranks: usize,
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
@@ -29,29 +53,24 @@ pub fn launch<T: Send, E: Display + Send>(
     }
     let world = World::new(ranks);
     let run = |rank: usize| {
-        memory::set_rank(rank);
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let group = Group::world(world.clone(), ranks, rank);
-            f(group).map_err(|error| format!("rank {rank}: {error:#}"))
-        }));
-        let (outcome, why) = match outcome {
-            Ok(Ok(result)) => (Some(result), None),
-            Ok(Err(error)) => (None, Some(error)),
-            Err(panic) => {
-                let why = format!("rank {rank} panicked: {}", said(&*panic));
-                // Dropping it could panic again.
-                std::mem::forget(panic);
-                (None, Some(why))
-            }
+        let outcome = outcome(rank, || {
+            let engine = Arc::new(Threads::new(world.clone(), rank));
+            let group = Group::world(engine, "world".into(), ranks, rank);
+            f(group.map_err(|error| error.to_string())?)
+                .map_err(|error| format!("rank {rank}: {error:#}"))
+        });
+        let (result, why) = match outcome {
+            Ok(result) => (Some(result), None),
+            Err(why) => (None, Some(Error::new(why))),
         };
-        world.returned(rank, why.map(Error::new));
-        outcome
+        world.returned(rank, why);
+        result
     };
+    let run = &run;
     let results: Vec<Option<T>> = scope(|scope| {
         let mut threads = vec![];
         for rank in 0..ranks {
-            let thread = Builder::new().name(format!("rank {rank}")).stack_size(STACK);
-            match thread.spawn_scoped(scope, move || run(rank)) {
+            match spawn(scope, rank, move || run(rank)) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     let why = format!("no thread for rank {rank} of {ranks}: {error}");
@@ -67,6 +86,30 @@ pub fn launch<T: Send, E: Display + Send>(
         Some(error) => Err(error),
         None => Ok(results.into_iter().flatten().collect()),
     }
+}
+
+/// A thread for a rank.
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    rank: usize,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> std::io::Result<ScopedJoinHandle<'scope, T>> {
+    let name = format!("rank {rank}");
+    Builder::new().name(name).stack_size(STACK).spawn_scoped(scope, run)
+}
+
+/// What a rank's thread comes to: a panic is an error.
+pub(crate) fn outcome<T>(
+    rank: usize,
+    run: impl FnOnce() -> Result<T, String>,
+) -> Result<T, String> {
+    memory::set_rank(rank);
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let why = format!("rank {rank} panicked: {}", said(&*panic));
+        // Dropping it could panic again.
+        std::mem::forget(panic);
+        Err(why)
+    })
 }
 
 /// The message of a panic.

@@ -1,6 +1,6 @@
 //! Ranks, groups of them, and what they tell each other.
 //!
-//! [`launch`] starts the ranks, each a thread with a [`Group`] of all of them. A group
+//! [`launch`] starts the ranks, each with a [`Group`] of all of them. A group
 //! has collectives, which every member calls in the same order ([`Group::all_reduce`],
 //! [`Group::all_gather`], [`Group::reduce_scatter`], [`Group::all_to_all`],
 //! [`Group::broadcast`], [`Group::barrier`]), and messages between two of them
@@ -29,28 +29,42 @@
 //! says what each was calling, and where. (What ranks wait for elsewhere, in a channel
 //! or a lock of their own, is not seen.)
 //!
+//! **Ranks are threads, or processes.** With the feature `mpi`, a program that `mpirun`
+//! starts is one rank of as many as there are processes, on one host or several; the
+//! results have the same bits. There, too, a rank that fails, panics, exits or returns
+//! early ends the run, and when a process dies, each of the others says what it waited
+//! for. Calls are compared, and circles found, if `FERROTRON_COMM_DEBUG=1` is in rank
+//! 0's environment.
+//!
 //! **Everything is counted**: what a ring would send for each call, by family, group
 //! and operation, and how long the rank waited for it ([`Ledger`]).
 #![warn(missing_docs)]
 
 mod call;
 mod collectives;
+mod engine;
 mod error;
 mod group;
+mod kernels;
 mod launch;
 mod ledger;
 mod memory;
 mod mesh;
 mod messages;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod number;
 mod pending;
+mod processes;
 mod threads;
+mod world;
 
 pub use call::Reduce;
 pub use error::{Error, Result};
 pub use group::Group;
-pub use launch::launch;
+pub use launch::{launch, launch_threads};
 pub use ledger::{Entry, Ledger, Line, Span};
 pub use mesh::{Layout, Mesh};
 pub use number::Number;
 pub use pending::Pending;
+pub use processes::processes;

@@ -60,8 +60,8 @@ impl Group {
         let sent = self.post_message(send, to)?;
         // Posted, and so not to be left behind: from here on both are waited for.
         let received = self.post_message(recv, from);
-        let sent = self.until_over(&sent);
-        self.until_over(&received?)?;
+        let sent = sent.wait();
+        received?.wait()?;
         sent?;
         stopwatch.stop();
         Ok(())

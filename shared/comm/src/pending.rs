@@ -1,11 +1,10 @@
 //! A call that was started, and is waited for later.
+use crate::engine::Flight;
 use crate::error::Result;
 use crate::group::Group;
 use crate::ledger::Stopwatch;
-use crate::threads::Slot;
 use std::ops::DerefMut;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// A call in flight, and the memory that it works on.
@@ -15,13 +14,13 @@ use std::time::Instant;
 #[must_use = "a started call is over only when it was waited for"]
 pub struct Pending<L> {
     /// `None` in a group of one, and once it was waited for.
-    flight: Option<Flight>,
+    journey: Option<Journey>,
     lease: Lease<L>,
 }
 
-pub(crate) struct Flight {
+pub(crate) struct Journey {
     pub group: Group,
-    pub slot: Arc<Slot>,
+    pub flight: Box<dyn Flight>,
     pub stopwatch: Stopwatch,
 }
 
@@ -49,26 +48,25 @@ impl<L> Lease<L> {
 }
 
 impl<L> Pending<L> {
-    pub(crate) fn new(flight: Option<Flight>, lease: Lease<L>) -> Pending<L> {
-        Pending { flight, lease }
+    /// Of what is not under way.
+    pub(crate) fn new(lease: Lease<L>) -> Pending<L> {
+        Pending { journey: None, lease }
     }
     /// From now on it is under way.
     pub(crate) fn fly(
         &mut self,
         group: Group,
-        slot: Arc<Slot>,
+        flight: Box<dyn Flight>,
         mut stopwatch: Stopwatch,
     ) {
         stopwatch.fly();
-        self.flight = Some(Flight { group, slot, stopwatch });
+        self.journey = Some(Journey { group, flight, stopwatch });
     }
     /// Whether waiting would take no time: it is over, or some rank has failed or
     /// returned without it. Between two questions do something: a rank that only asks
     /// counts as one that computes, for which others may wait.
     pub fn is_over(&self) -> bool {
-        self.flight.as_ref().is_none_or(|flight| {
-            flight.slot.is_over() || flight.group.is_hopeless(&flight.slot)
-        })
+        self.journey.as_ref().is_none_or(|journey| journey.flight.is_over())
     }
     /// Waits until it is over, and returns the memory.
     ///
@@ -83,19 +81,19 @@ impl<L> Pending<L> {
         Ok(*lease)
     }
     fn land(&mut self) -> Result<()> {
-        let Some(flight) = self.flight.take() else { return Ok(()) };
+        let Some(journey) = self.journey.take() else { return Ok(()) };
         let waiting = Instant::now();
-        flight.group.until_over(&flight.slot)?;
-        flight.stopwatch.land(waiting, flight.slot.over_at());
+        journey.flight.wait()?;
+        journey.stopwatch.land(waiting, journey.flight.over_at());
         Ok(())
     }
 }
 
 impl<L> Drop for Pending<L> {
     fn drop(&mut self) {
-        if let (Some(flight), true) = (&self.flight, std::thread::panicking()) {
+        if let (Some(journey), true) = (&self.journey, std::thread::panicking()) {
             // Others need not wait for a rank that is on its way out.
-            flight.group.give_up();
+            journey.group.give_up();
         }
         // An error is no news: every later call of this rank returns it.
         let _ = self.land();
