@@ -80,7 +80,9 @@ pub struct Config {
     pub max_grad_norm: f64,
 
     /// Data parallelism: ranks that each train on their share of a step's sequences
-    #[arg(long, default_value_t = 2, value_name = "RANKS")]
+    /// [default: 2; under mpirun, as many as it started]
+    #[arg(long, default_value_t = default_dp(), value_name = "RANKS")]
+    #[arg(hide_default_value = true)]
     pub dp: usize,
 
     /// Whether gradients are on their way to the other ranks while backward goes on
@@ -231,6 +233,12 @@ pub enum Method {
     Uniform,
     /// So many, from the first on, each by itself.
     Block,
+}
+
+/// Two, or as many as there are processes. (That this program cannot talk to them is
+/// said where the ranks are launched.)
+fn default_dp() -> usize {
+    comm::processes().ok().flatten().unwrap_or(2)
 }
 
 impl Default for Config {
