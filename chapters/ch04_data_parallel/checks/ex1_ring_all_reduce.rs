@@ -1,21 +1,22 @@
 //! Sums, their bits, and what the ledger says was sent.
-use super::ranks;
+use super::{many, ranks};
 use crate::answer::ex1_ring_all_reduce::*;
-use comm::Line;
+use comm::Span;
 
 /// Lengths that divide, that do not, and that are shorter than the number of ranks.
 const LENGTHS: [usize; 11] = [0, 1, 2, 3, 4, 5, 7, 12, 13, 60, 1001];
 
-/// What each rank has afterwards, and what its ledger says.
+/// What each rank has afterwards, and the calls that its ledger has.
 fn reduced(
     n: usize,
     len: usize,
     data: fn(usize, usize) -> f32,
-) -> Vec<(Vec<f32>, Vec<Line>)> {
-    ranks(n, &format!("{len} elements"), |group| {
+) -> Vec<(Vec<f32>, Vec<Span>)> {
+    ranks(n, &many(len, "element"), |group| {
         let mut own: Vec<f32> = (0..len).map(|at| data(group.rank(), at)).collect();
+        group.ledger().keep_spans();
         ring_all_reduce(&group, "gradients", &mut own)?;
-        comm::Result::Ok((own, group.ledger().lines()))
+        comm::Result::Ok((own, group.ledger().spans()))
     })
 }
 
@@ -40,8 +41,10 @@ fn every_rank_has_the_sum() {
                     let want: f32 = parts.iter().sum();
                     assert!(
                         *got == want,
-                        "{n} ranks, {len} elements in chunks of {}: element {at} of \
-                         rank {rank} is {got}, expected {want}, the sum of {parts:?}",
+                        "{}, {} in chunks of {}: element {at} of rank {rank} is {got}, \
+                         expected {want}, the sum of {parts:?}",
+                        many(n, "rank"),
+                        many(len, "element"),
                         len.div_ceil(n)
                     );
                 }
@@ -55,12 +58,13 @@ fn every_rank_has_the_same_bits_summed_once_round_the_ring() {
     for n in 1..=5 {
         for len in LENGTHS {
             let all = reduced(n, len, odd);
+            let case = format!("{}, {}", many(n, "rank"), many(len, "element"));
             for at in 0..len {
                 let got = all[0].0[at];
                 for (rank, (other, _)) in all.iter().enumerate() {
                     assert!(
                         other[at].to_bits() == got.to_bits(),
-                        "{n} ranks, {len} elements: element {at} is {got:e} on rank 0 \
+                        "{case}: element {at} is {got:e} on rank 0 \
                          and {:e} on rank {rank}: each chunk is summed once, and the \
                          sum is copied to all",
                         other[at]
@@ -73,7 +77,7 @@ fn every_rank_has_the_same_bits_summed_once_round_the_ring() {
                 };
                 assert!(
                     (0..n).any(|first| from(first).to_bits() == got.to_bits()),
-                    "{n} ranks, {len} elements: element {at} is {got:e}; added up from \
+                    "{case}: element {at} is {got:e}; added up from \
                      one rank to the next, it is one of {:?}, as it starts on one rank \
                      or another. Does each rank send to the next, and is what arrives \
                      the sum so far?",
@@ -88,9 +92,9 @@ fn every_rank_has_the_same_bits_summed_once_round_the_ring() {
 fn no_rank_sends_more_than_a_ring_does() {
     for n in 1..=5 {
         for len in LENGTHS {
-            for (rank, (_, lines)) in reduced(n, len, whole).iter().enumerate() {
-                let who = format!("rank {rank} of {n}, {len} elements");
-                for Line { operation, family, .. } in lines {
+            for (rank, (_, calls)) in reduced(n, len, whole).iter().enumerate() {
+                let who = format!("rank {rank} of {n}, {}", many(len, "element"));
+                for Span { operation, family, .. } in calls {
                     assert!(
                         ["send", "recv"].contains(operation),
                         "{who}: the ledger has `{operation}`: build it of `exchange`, \
@@ -102,21 +106,18 @@ fn no_rank_sends_more_than_a_ring_does() {
                          `gradients`"
                     );
                 }
-                let sent = lines.iter().find(|line| line.operation == "send");
-                let entry = sent.map(|line| line.entry).unwrap_or_default();
-                let messages = 2 * (n - 1) as u64;
+                let sent = calls.iter().filter(|call| call.operation == "send");
+                let sizes: Vec<u64> = sent.map(|call| call.bytes / 4).collect();
+                let (messages, chunk) = (2 * (n - 1), len.div_ceil(n));
                 assert!(
-                    entry.calls <= messages,
-                    "{who}: {} messages sent, expected at most 2 (n - 1) = {messages}",
-                    entry.calls
+                    sizes.len() <= messages,
+                    "{who}: it sends {}, expected at most 2 (n - 1) = {messages}",
+                    many(sizes.len(), "message")
                 );
-                let bytes = messages * len.div_ceil(n) as u64 * 4;
                 assert!(
-                    entry.bytes <= bytes,
-                    "{who}: {} bytes sent, expected at most {bytes}: in each of \
-                     {messages} rounds one chunk of {} elements, and not all {len}",
-                    entry.bytes,
-                    len.div_ceil(n)
+                    sizes.iter().all(|size| *size <= chunk as u64),
+                    "{who}: it sends messages of {sizes:?} elements, expected at most \
+                     {chunk} in each: a chunk, and as even ones as can be"
                 );
             }
         }

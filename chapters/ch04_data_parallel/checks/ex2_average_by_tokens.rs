@@ -1,5 +1,5 @@
 //! Steps of several ranks beside those of one that has all the data.
-use super::{Grads, Model, alone, distance, grads, ranks, row};
+use super::{Grads, Model, alone, distance, grads, many, ranks, row};
 use crate::answer::ex2_average_by_tokens::*;
 use corpus::Batch;
 
@@ -21,14 +21,14 @@ fn agrees(when: &str, all: &[Vec<Vec<Batch>>], why: &str) {
     let got = steps(when, all);
     let batches = &all[all.len() - 1];
     let (loss, want) = alone(false, &batches.concat());
-    let n = got.len();
+    let who = many(got.len(), "rank");
     for (rank, (own, grads)) in got.iter().enumerate() {
         for ((name, grad), (_, want)) in grads.iter().zip(&want) {
             let apart = distance(grad, want);
             let length = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
             assert!(
                 apart <= 1e-12,
-                "{n} ranks, {when}: the gradient of {name} on rank {rank} has the \
+                "{who}, {when}: the gradient of {name} on rank {rank} has the \
                  length {:.6}, that of one rank with all the data {:.6}; they are \
                  {apart:.1e} apart, expected at most 1e-12. {why}",
                 length(grad),
@@ -37,13 +37,13 @@ fn agrees(when: &str, all: &[Vec<Vec<Batch>>], why: &str) {
             let first = &got[0].1.iter().find(|(other, _)| other == name).unwrap().1;
             assert!(
                 grad == first,
-                "{n} ranks, {when}: the gradient of {name} has other bits on rank \
+                "{who}, {when}: the gradient of {name} has other bits on rank \
                  {rank} than on rank 0"
             );
         }
         assert!(
             (own - loss).abs() <= 1e-12 * loss.max(1.0),
-            "{n} ranks, {when}: rank {rank} returns a loss of {own}, expected {loss}, \
+            "{who}, {when}: rank {rank} returns a loss of {own}, expected {loss}, \
              the mean over the targets of all ranks. {why}"
         );
     }
@@ -95,7 +95,7 @@ fn ranks_without_a_target() {
 
 #[test]
 fn a_second_step_starts_anew() {
-    let why = "Does the step before still count?";
+    let why = "If a first step is right, the step before still counts in this one.";
     let both = [deal(&[&[8, 1], &[2]]), deal(&[&[1], &[7, 5]])];
     agrees("in the second step", &both, why);
 }

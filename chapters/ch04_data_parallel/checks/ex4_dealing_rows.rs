@@ -1,4 +1,5 @@
 //! What several ranks take together, beside the stream of one.
+use super::many;
 use crate::answer::ex4_dealing_rows::*;
 
 /// Rows, ranks, and rows of a micro-batch: epochs of whole rounds, of parts of them,
@@ -15,7 +16,8 @@ fn cases() -> Vec<(usize, usize, usize)> {
 
 /// The case in words.
 fn words((rows, ranks, micro_batch): (usize, usize, usize)) -> String {
-    format!("{rows} rows, {ranks} ranks with micro-batches of {micro_batch}")
+    let [rows, ranks] = [many(rows, "row"), many(ranks, "rank")];
+    format!("{rows}, {ranks} with micro-batches of {micro_batch}")
 }
 
 const SEED: u64 = 3;
@@ -54,11 +56,10 @@ fn each_epoch_has_every_row_once() {
                 let by: Vec<usize> = all.map(|(rank, _)| *rank).collect();
                 assert!(
                     by.len() == 1,
-                    "{}: in epoch {epoch}, the first being 0, row {row} is taken {} \
-                     times, by ranks {by:?}: each row is taken once in an epoch, by \
-                     one of them",
+                    "{}: in epoch {epoch}, the first being 0, row {row} is taken {} by \
+                     ranks {by:?}: each row is taken once in an epoch, by one of them",
                     words(case),
-                    by.len()
+                    many(by.len(), "time")
                 );
             }
         }

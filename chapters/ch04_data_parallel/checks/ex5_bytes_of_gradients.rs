@@ -1,5 +1,5 @@
 //! The formula beside the ledgers of the chapter's code.
-use super::ranks;
+use super::{many, ranks};
 use crate::answer::ex5_bytes_of_gradients::*;
 use candle_core::{DType, Result};
 use ch04_data_parallel::Config;
@@ -61,9 +61,11 @@ fn agrees(
     for (rank, want) in all.into_iter().enumerate() {
         assert!(
             got == want,
-            "buckets of {buckets:?} elements, parameters in {dtype:?}, {n} ranks with \
-             {micro_batches} micro-batches a step, {steps} steps: you say {got} bytes, \
-             and the ledger of rank {rank} says {want}"
+            "buckets of {buckets:?} elements, parameters in {dtype:?}, {} with {} a \
+             step, {}: you say {got} bytes, and the ledger of rank {rank} says {want}",
+            many(n, "rank"),
+            many(micro_batches, "micro-batch"),
+            many(steps, "step")
         );
     }
 }
@@ -133,7 +135,7 @@ fn the_chapters_program_books_as_much() {
             quiet: true,
             ..Config::default()
         };
-        // The sizes of the preset nano's buffers are what they are there.
+        // The preset nano; how large its buffers are, the run says itself.
         let run = ch04_data_parallel::run(&config);
         let run = run.unwrap_or_else(|error| panic!("a run of 2 steps: {error:#}"));
         for (rank, outcome) in run.iter().enumerate() {

@@ -11,6 +11,12 @@ use corpus::{Batch, IGNORE};
 use params::{Init, Param, ParamBuilder, Params};
 use std::fmt::Display;
 
+/// `1 rank`, `2 ranks`.
+pub fn many(n: usize, what: &str) -> String {
+    let plural = if what.ends_with("ch") { "es" } else { "s" };
+    format!("{n} {what}{}", if n == 1 { "" } else { plural })
+}
+
 /// Runs `f` on so many ranks; what each returns, or a panic that says when it failed.
 #[track_caller]
 pub fn ranks<T: Send, E: Display + Send>(
@@ -24,7 +30,7 @@ pub fn ranks<T: Send, E: Display + Send>(
     };
     match comm::launch(n, each) {
         Ok(all) => all,
-        Err(error) => panic!("{n} ranks, {when}: {error}"),
+        Err(error) => panic!("{}, {when}: {error}", many(n, "rank")),
     }
 }
 

@@ -12,7 +12,7 @@
 //! much; to divide by something afterwards would be right for no micro-batch but one.
 //!
 //! The loss would not have told. The wrong gradient points roughly where the right one
-//! does, AdamW does not care how long it is, and all ranks are wrong alike, so that no
+//! does, AdamW hardly cares how long it is, and all ranks are wrong alike, so that no
 //! comparison between them finds it. PyTorch's `DistributedDataParallel` reduces in
 //! every backward unless it is told not to (`no_sync`). That gives the right result,
 //! since averages are linear and already equal on all ranks: the average of equal
