@@ -59,9 +59,10 @@ fn agrees(n: usize, micro_batches: usize, tied: bool, steps: usize) {
             let length = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
             assert!(
                 apart <= 1e-12,
-                "{who} with {each} each, {of}, step {steps}: the gradient of {name} on rank {rank} is {:.4} times as long \
-                 as that of one rank with all the data, and {apart:.1e} from it, \
-                 expected at most 1e-12: each micro-batch of each rank counts once",
+                "{who} with {each} each, {of}, step {steps}: the gradient of {name} on \
+                 rank {rank} is {:.4} times as long as that of one rank with all the \
+                 data, and {apart:.1e} from it, expected at most 1e-12: each \
+                 micro-batch of each rank counts once",
                 length(got) / length(want)
             );
         }

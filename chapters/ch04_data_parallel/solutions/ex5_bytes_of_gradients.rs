@@ -8,8 +8,8 @@
 //! step halve the bytes per token. Nor does the type of 16-bit parameters: their
 //! gradients are summed in fp32, and are so on their way, too. (To send them in 16 bits
 //! halves the bytes and costs digits: Megatron-LM does so under
-//! `--grad-reduce-in-bf16`.) Each bucket is padded by itself, by less than one element a
-//! rank, which is why many small buckets cost more than one.
+//! `--grad-reduce-in-bf16`.) Each bucket is padded by itself, by less than one element
+//! a rank, which is why many small buckets cost more than one.
 //!
 //! With one rank it is zero, and with many it comes near to twice the gradients,
 //! however many there are: 4 GB a step for each of two ranks with a billion parameters
