@@ -9,8 +9,9 @@
 //!
 //! Now a rank compares the epoch of each place with that of the order it has. That
 //! also holds where an epoch is shorter than a round, so that a rank leaves out a whole
-//! epoch. To look out for a place smaller than the one before would not: with 3 rows
-//! and four ranks, a rank's places go 0, 1, 2, and each is in a later epoch.
+//! epoch. To look out for a place in the epoch that is smaller than the one before
+//! would not: with 3 rows and four ranks, those of rank 0 go 0, 1, 2, and each is in a
+//! later epoch.
 //!
 //! What a rank does must follow from numbers that all ranks know, such as a place in
 //! the stream, and not from what it happens to meet. `DistributedSampler` of PyTorch
