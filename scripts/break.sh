@@ -5,7 +5,8 @@
 #
 # Copies the tracked and new files to target/break, applies the patch there and runs
 # `cargo test` with the other arguments in that folder. Your files are left as they are.
-# Succeeds if the tests run and fail: a break that nothing notices is an error.
+# Succeeds if the tests run and fail: a break that nothing notices is an error, with
+# status 1; one that no longer applies, or does not build, is one with status 3.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "usage: scripts/break.sh PATCH ARGUMENT_OF_CARGO_TEST..." >&2
@@ -30,7 +31,7 @@ git ls-files -z -co --exclude-standard | tar --null -T - --ignore-failed-read -c
 cd "$new"
 if ! GIT_CEILING_DIRECTORIES=$root git apply "$patch"; then
     echo "error: ${patch#"$root"/} no longer applies: make it anew" >&2
-    exit 1
+    exit 3
 fi
 # Of the copy that an earlier break left, what is the same stays untouched: cargo looks
 # at times, and builds only what is new.
@@ -47,7 +48,7 @@ cd "$copy"
 if ! cargo test --no-run --quiet "$@" >"$new/build.log" 2>&1; then
     cat "$new/build.log" >&2
     echo "error: with ${patch#"$root"/} it does not even build" >&2
-    exit 1
+    exit 3
 fi
 if cargo test --quiet "$@" 2>&1; then
     echo "error: nothing noticed ${patch#"$root"/}" >&2

@@ -20,17 +20,23 @@ for name in "$@"; do
     field() { sed -n "s/^# $1: //p" "$patch" | head -1; }
     tests=$(field test)
     says=$(field says)
-    # The arguments are words.
+    status=0
+    # The arguments are words. A mutant may hang.
     # shellcheck disable=SC2086
-    if ! output=$(scripts/break.sh "$patch" $tests 2>&1); then
-        printf '%s\nsurvived  %s: %s\n' "$output" "$name" "$(sed -n '1s/^# //p' "$patch")"
-        failed=1
-    elif ! grep -qE -- "$says" <<<"$output"; then
-        printf '%s\nnoticed, but not by "%s"  %s\n' "$output" "$says" "$name"
-        failed=1
-    else
-        printf 'killed    %s: %s\n' "$name" "$(sed -n '1s/^# //p' "$patch")"
+    output=$(timeout 900 scripts/break.sh "$patch" $tests 2>&1) || status=$?
+    what=$(sed -n '1s/^# //p' "$patch")
+    if [ "$status" = 0 ] && grep -qE -- "$says" <<<"$output"; then
+        printf 'killed    %s: %s\n' "$name" "$what"
         printf '          by "%s"\n' "$(grep -oE -- "$says" <<<"$output" | head -1)"
+        continue
     fi
+    failed=1
+    case $status in
+        0) verdict="noticed, but not by \"$says\"" ;;
+        1) verdict=survived ;;
+        124) verdict='hangs' ;;
+        *) verdict='was not tried' ;;
+    esac
+    printf '%s\n%s: %s: %s\n' "$output" "$verdict" "$name" "$what"
 done
 exit $failed

@@ -16,7 +16,7 @@ fn reduced(
         let mut own: Vec<f32> = (0..len).map(|at| data(group.rank(), at)).collect();
         group.ledger().keep_spans();
         ring_all_reduce(&group, "gradients", &mut own)?;
-        comm::Result::Ok((own, group.ledger().spans()))
+        comm::Result::Ok((own, group.ledger().take_spans()))
     })
 }
 

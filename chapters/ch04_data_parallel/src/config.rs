@@ -260,7 +260,6 @@ impl Config {
             ("--seq-len", self.seq_len),
             ("--micro-batch", self.micro_batch),
             ("--global-batch", self.global_batch),
-            ("--dp", self.dp),
         ] {
             ensure!(
                 value > 0,
@@ -272,7 +271,7 @@ impl Config {
         {
             ensure!(
                 threads <= 1024,
-                "{flag} is {threads}: expected at most 1024, or 0 for one per core"
+                "{flag} is {threads}: expected at most 1024, or 0: as many as cores"
             );
         }
         ensure!(
@@ -282,7 +281,13 @@ impl Config {
             self.global_batch,
             self.seq_len
         );
-        ensure!(self.dp <= 1024, "--dp is {}: expected at most 1024 ranks", self.dp);
+        // Each rank has a memory account of its own, and the last is for what is left.
+        let most = memory::RANKS - 1;
+        ensure!(
+            (1..=most).contains(&self.dp),
+            "--dp is {}: expected 1 to {most} ranks",
+            self.dp
+        );
         let all = self.micro_batch.saturating_mul(self.dp);
         ensure!(
             self.global_batch.is_multiple_of(all),
@@ -386,7 +391,7 @@ mod tests {
         says(Config { steps: 0, ..base.clone() }, "--steps is 0");
         says(Config { global_batch: 12, ..base.clone() }, "16 would");
         says(Config { dp: 4, ..base.clone() }, "32 would");
-        says(Config { dp: usize::MAX, ..base.clone() }, "at most 1024");
+        says(Config { dp: 64, ..base.clone() }, "--dp is 64: expected 1 to 63");
         says(Config { lr: Some(f64::NAN), ..base.clone() }, "--lr is NaN");
         let fp16 = Config { precision: Precision::Fp16, ..base.clone() };
         says(Config { initial_loss_scale: Some(3.0), ..fp16.clone() }, "power of two");

@@ -1,5 +1,6 @@
 //! What the model learnt: its loss on text it never saw, and a text of its own.
 use crate::model::Transformer;
+use crate::train::interrupted;
 use anyhow::Result;
 use candle_core::DType;
 use comm::{Group, Reduce};
@@ -32,11 +33,11 @@ pub fn validation_loss(
         loss += sum.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         tokens += batch.target_count();
     }
-    let stopped = f64::from(interrupt.requested());
-    let mut sums = [loss, tokens as f64, stopped];
+    let mut sums = [loss, tokens as f64];
     group.all_reduce("validation", &mut sums, Reduce::Sum)?;
-    let [loss, tokens, stopped] = sums;
-    Ok((tokens > 0.0 && stopped == 0.0).then(|| loss / tokens))
+    let [loss, tokens] = sums;
+    let measured = tokens > 0.0 && !interrupted(group, interrupt)?;
+    Ok(measured.then(|| loss / tokens))
 }
 
 /// Below 1, likely tokens are drawn more often than the model says.

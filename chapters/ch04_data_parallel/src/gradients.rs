@@ -3,17 +3,21 @@ use candle_core::Result;
 use comm::{Group, Reduce};
 use params::{Element, Param, Params, with_float};
 
-/// The gradients of one step, which become the sums over all ranks, bucket by bucket.
+/// The gradients of one step, which become the sums over all ranks, bucket by bucket
+/// (Li et al. 2020, *PyTorch Distributed*, §3.2; Megatron-LM's
+/// `param_and_grad_buffer.py`).
 ///
 /// A bucket is a flat buffer: the gradients of one layer, those of the embedding, or
-/// those of what comes after the layers. A tied embedding gets gradients from both
-/// ends of the model, and its bucket is complete only when backward is.
+/// those of what comes after the layers, in the type that sums them. (PyTorch and
+/// Megatron-LM cut buckets by size instead, 25 MB or 40 million elements.) A tied
+/// embedding gets gradients from both ends of the model, and its bucket is complete
+/// only when backward is.
 pub struct Gradients<'a> {
     params: &'a Params,
     group: &'a Group,
-    /// Buckets before this one have not been started: backward completes the last
-    /// bucket first.
-    left: usize,
+    /// So many buckets, the first ones, have not been started: backward completes the
+    /// last bucket first.
+    unstarted: usize,
     /// What is under way, each with how to wait for it.
     started: Vec<Box<dyn FnOnce() -> comm::Result<()>>>,
 }
@@ -21,7 +25,7 @@ pub struct Gradients<'a> {
 impl Gradients<'_> {
     /// `group` is the ranks that hold the same parameters and see other data.
     pub fn new<'a>(params: &'a Params, group: &'a Group) -> Gradients<'a> {
-        Gradients { params, group, left: params.flats.len(), started: vec![] }
+        Gradients { params, group, unstarted: params.flats.len(), started: vec![] }
     }
     /// Starts to sum the buckets from `first` on, of which this rank's gradients are
     /// complete; those that were started before are left alone. Until
@@ -30,9 +34,9 @@ impl Gradients<'_> {
     /// # Errors
     /// A gradient is missing or in use, or another rank failed.
     pub fn start(&mut self, first: usize) -> Result<()> {
-        while self.left > first {
-            self.left -= 1;
-            let flat = &self.params.flats[self.left];
+        while self.unstarted > first {
+            self.unstarted -= 1;
+            let flat = &self.params.flats[self.unstarted];
             flat.params.iter().try_for_each(Param::check_gradient)?;
             let all = 0..flat.grads.len();
             with_float!(flat.values.dtype(), T => {

@@ -70,8 +70,9 @@ impl Transformer {
             document_starts: batch.document_starts.as_deref().map(Into::into),
         };
         let mut x = ops::embedding(&tokens, &self.embed_tokens)?;
-        // The flat buffer of what comes next: behind a mark of that name, backward has
-        // completed the gradients of all flat buffers from this one on.
+        // The flat buffer of what comes next. Backward passes a mark when it has been
+        // through all that comes after: the gradients of that flat buffer and of those
+        // behind it are complete then.
         let mut flat = 1;
         for (layers, keep) in &self.segments {
             ops::mark(flat);

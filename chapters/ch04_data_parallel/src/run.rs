@@ -54,7 +54,7 @@ fn rank(
     let mesh = Mesh::new(world, &Layout::default())?;
     let world = mesh.world();
     let threads = match config.threads {
-        0 => (ops::threads::available() / world.size()).max(1),
+        0 => (ops::threads::available() / comm::ranks_here(world.size())).max(1),
         threads => threads,
     };
     let _threads = ops::threads::own(threads);
@@ -78,6 +78,8 @@ fn rank(
     }
     replicas::check_equal(&params, mesh.data())?;
     let mut optimizer = optimizer::AdamW::new(&params)?;
+    // Measured by all at the same time.
+    world.barrier("peak")?;
     let mut peak = [peak_flops(config)];
     world.all_reduce("peak", &mut peak, Reduce::Sum)?;
     // The first rank speaks for all.
@@ -89,9 +91,9 @@ fn rank(
         log.say(&introduction(config, inputs, &params));
     }
 
-    let mut steps = vec![];
-    world.ledger().reset();
+    let (mut steps, mut communicated) = (vec![], None);
     let trained = trace::record(config.trace.as_deref(), world, || {
+        world.ledger().reset();
         train::train(
             config,
             inputs.max_lr,
@@ -104,7 +106,9 @@ fn rank(
             log.as_mut(),
             interrupt,
             &mut steps,
-        )
+        )?;
+        communicated = communication(world);
+        Ok(())
     });
     // Whatever ended the training, what was learnt until then is not lost.
     let folder = config.save.as_ref().filter(|_| !steps.is_empty());
@@ -114,7 +118,6 @@ fn rank(
         log.say(&format!("saved the model in {folder}, after step {step}"));
     }
     trained?;
-    let communication = communication(world);
     let val_loss = evaluate::validation_loss(
         &model,
         &inputs.data.validation,
@@ -124,8 +127,7 @@ fn rank(
         interrupt,
     )?;
     let memory = world.memory()?;
-    // Of all ranks, or of none.
-    let interrupted = val_loss.is_none() && interrupt.requested();
+    let interrupted = train::interrupted(world, interrupt)?;
     if let Some(log) = log {
         log.finish(&Last {
             steps: steps.len() as u64,
@@ -135,8 +137,8 @@ fn rank(
             memory,
             interrupted,
         })?;
-        if let (Some(communication), false) = (communication, config.quiet) {
-            runlog::say(&communication);
+        if let (Some(communicated), false) = (communicated, config.quiet) {
+            runlog::say(&communicated);
         }
         // Random tokens teach nothing that could be read.
         if !interrupted && !config.quiet && !config.is_random() && config.sample > 0 {
@@ -217,7 +219,7 @@ fn log_options(
     runlog::Options {
         steps: config.steps,
         flops_per_token: flops_per_token(&inputs.model, config.seq_len),
-        // Of all ranks at the same time.
+        // Of all ranks together.
         peak_flops,
         convention: "causal attention by half, peak measured".into(),
         jsonl: config.log.clone(),

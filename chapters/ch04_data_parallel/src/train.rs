@@ -6,8 +6,8 @@ use crate::model::Transformer;
 use crate::optimizer::{AdamW, Hyper};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
-use comm::{Mesh, Reduce};
-use corpus::Split;
+use comm::{Group, Mesh, Reduce};
+use corpus::{Batch, Split};
 use params::Params;
 use runlog::{Interrupt, RunLog, Step};
 use std::collections::BTreeMap;
@@ -40,15 +40,14 @@ pub fn train(
     interrupt: &Interrupt,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
+    // Here, both are all ranks: those that work on the run, and among them those that
+    // hold the same parameters and see other data.
     let (world, peers) = (mesh.world(), mesh.data());
     for step in 1..=config.steps {
-        // All stop after the same step, although not all may know yet.
-        let mut stop = [u8::from(interrupt.requested())];
-        world.all_reduce("interrupt", &mut stop, Reduce::Max)?;
-        if stop == [1] {
+        let start = Instant::now();
+        if interrupted(world, interrupt)? {
             break;
         }
-        let start = Instant::now();
         let first = (step - 1) * config.global_batch as u64;
         let mut batches = vec![];
         // Micro-batches are dealt out to the ranks.
@@ -75,19 +74,20 @@ pub fn train(
             let (micro_loss, tape) = ops::record(|| model.loss(batch, scale))?;
             // In the last one, buckets leave as soon as backward has completed them.
             tape.backward_by_marks(&micro_loss, |bucket| {
-                let leaves = last && config.overlap == Switch::On;
-                if leaves { gradients.start(bucket) } else { Ok(()) }
+                let now = last && config.overlap == Switch::On;
+                if now { gradients.start(bucket) } else { Ok(()) }
             })?;
             let scaled = micro_loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             loss[0] += scaled / loss_scaled_by;
             ensure!(
                 loss[0].is_finite(),
-                "step {step}, micro-batch {i}: the loss is {}; {DIVERGED}",
+                "step {step}, micro-batch {}: the loss is {}; {DIVERGED}",
+                peers.rank() + i * peers.size(),
                 loss[0]
             );
             // Where an overflow came in can only be seen now: sums keep it.
             if !last && !optimizer.grad_norm(params)?.is_finite() {
-                overflow.get_or_insert(i);
+                overflow.get_or_insert(peers.rank() + i * peers.size());
             }
         }
         gradients.finish()?;
@@ -100,10 +100,8 @@ pub fn train(
         }
         // The norm is that of the same sums everywhere: all ranks decide alike.
         if !grad_norm.is_finite() {
-            let earliest = overflow.unwrap_or(batches.len() - 1);
-            let mut earliest = [-(earliest as i64)];
-            peers.all_reduce("overflow", &mut earliest, Reduce::Max)?;
-            let place = format!("step {step}, micro-batch {}", -earliest[0]);
+            let place =
+                format!("step {step}, {}", first_of(overflow, &batches, peers)?);
             let Some(loss_scale) = &mut loss_scale else {
                 bail!("{place}: the gradient's norm is {grad_norm}; {DIVERGED}")
             };
@@ -129,7 +127,10 @@ pub fn train(
             }
         }
 
-        extra.insert("comm".into(), serde_json::to_value(world.ledger().take())?);
+        let comm = world.ledger().take();
+        if !comm.is_empty() {
+            extra.insert("comm".into(), serde_json::to_value(comm)?);
+        }
         let report = Step {
             step,
             loss: loss[0],
@@ -137,6 +138,7 @@ pub fn train(
             lr,
             tokens: tokens as u64,
             seconds: start.elapsed().as_secs_f64(),
+            // Of this rank alone.
             bytes_peak: memory::account(world.rank()).total.peak,
             extra,
         };
@@ -147,4 +149,32 @@ pub fn train(
         }
     }
     Ok(())
+}
+
+/// Whether the user wants the run to end, whichever rank was told: all end it after the
+/// same step.
+///
+/// # Errors
+/// Another rank failed.
+pub fn interrupted(world: &Group, interrupt: &Interrupt) -> comm::Result<bool> {
+    let mut told = [u8::from(interrupt.requested())];
+    world.all_reduce("interrupt", &mut told, Reduce::Max)?;
+    Ok(told == [1])
+}
+
+/// The first micro-batch of all ranks whose gradients are not finite, in words, where
+/// `own` is the first of this rank that was seen. Those of the ranks' last micro-batches
+/// were summed before anybody looked: which of these it is, is not known.
+fn first_of(
+    own: Option<usize>,
+    batches: &[Batch],
+    peers: &Group,
+) -> comm::Result<String> {
+    let last = peers.size() * (batches.len() - 1);
+    let mut first = [-(own.unwrap_or(last) as i64)];
+    peers.all_reduce("overflow", &mut first, Reduce::Max)?;
+    Ok(match -first[0] as usize {
+        first if first < last || peers.size() == 1 => format!("micro-batch {first}"),
+        first => format!("micro-batches {first} to {}", first + peers.size() - 1),
+    })
 }

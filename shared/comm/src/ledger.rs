@@ -18,6 +18,8 @@ struct Book {
     new: Entries,
     /// The calls themselves, if somebody wants to see them.
     spans: Option<Vec<Span>>,
+    /// All the time in which the rank did nothing but wait.
+    waited: Duration,
 }
 
 /// Family, group, operation.
@@ -36,7 +38,8 @@ pub struct Entry {
     #[serde(serialize_with = "seconds")]
     pub exposed: Duration,
     /// Time in which they were under way, waiting for late ranks included, while the
-    /// rank computed. Written in seconds.
+    /// rank computed; of several at the same time, the time of each. Written in
+    /// seconds.
     #[serde(serialize_with = "seconds")]
     pub overlapped: Duration,
 }
@@ -61,7 +64,7 @@ pub struct Line {
     pub family: &'static str,
     /// The name of their group.
     pub group: String,
-    /// `all_reduce`.
+    /// What is done: `all_reduce`, `send`, ….
     pub operation: &'static str,
     /// How many, how much, how long.
     #[serde(flatten)]
@@ -75,7 +78,7 @@ pub struct Span {
     pub family: &'static str,
     /// The name of its group.
     pub group: Arc<str>,
-    /// `all_reduce`.
+    /// What was done: `all_reduce`, `send`, ….
     pub operation: &'static str,
     /// Bytes, as in [`Entry::bytes`].
     pub bytes: u64,
@@ -94,23 +97,27 @@ pub(crate) struct Stopwatch {
     key: Key,
     bytes: u64,
     start: Instant,
-    /// Since when the rank does something else, if it does.
-    flying: Option<Instant>,
+    /// Since when the rank does something else, if it does; and how long it had waited
+    /// until then, for any call.
+    flying: Option<(Instant, Duration)>,
 }
 
 impl Stopwatch {
     /// The rank goes on with something else from here.
     pub fn fly(&mut self) {
-        self.flying = Some(Instant::now());
+        let waited = self.ledger.lock().waited;
+        self.flying = Some((Instant::now(), waited));
     }
     /// The rank has waited for the call since `waiting`; it was over at `over`.
     pub fn land(self, waiting: Instant, over: Option<Instant>) {
         let now = Instant::now();
         let over = over.unwrap_or(now);
-        let Some(flying) = self.flying else { return self.stop() };
+        let Some((flying, waited)) = self.flying else { return self.stop() };
         let exposed = (flying - self.start) + (now - waiting);
-        // What went on while this rank did something else.
-        let overlapped = over.min(waiting).saturating_duration_since(flying);
+        // What went on while this rank did something else than to wait for other calls.
+        let waited = self.ledger.lock().waited - waited;
+        let under_way = over.min(waiting).saturating_duration_since(flying);
+        let overlapped = under_way.saturating_sub(waited);
         self.book(exposed, overlapped, over, [waiting, now]);
     }
     /// A blocking call is over.
@@ -128,6 +135,7 @@ impl Stopwatch {
         let Stopwatch { ledger, key, bytes, start, .. } = self;
         let mut book = ledger.lock();
         book.add(&key, Entry { exposed, overlapped, ..Entry::default() });
+        book.waited += exposed;
         if let Some(spans) = &mut book.spans {
             let (family, group, operation) = key;
             spans.push(Span { family, group, operation, bytes, start, over, waited });
@@ -176,13 +184,13 @@ impl Ledger {
         }
         sum
     }
-    /// Keeps every call from here on, for [`Ledger::spans`].
+    /// Keeps every call from here on, for [`Ledger::take_spans`].
     pub fn keep_spans(&self) {
         self.lock().spans = Some(vec![]);
     }
     /// The calls that are over since [`Ledger::keep_spans`], in the order in which they
-    /// ended for this rank. They are not kept any longer, nor are those to come.
-    pub fn spans(&self) -> Vec<Span> {
+    /// ended for this rank. Those to come are not kept.
+    pub fn take_spans(&self) -> Vec<Span> {
         self.lock().spans.take().unwrap_or_default()
     }
     /// Forgets everything.

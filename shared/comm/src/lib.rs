@@ -67,4 +67,4 @@ pub use ledger::{Entry, Ledger, Line, Span};
 pub use mesh::{Layout, Mesh};
 pub use number::Number;
 pub use pending::Pending;
-pub use processes::processes;
+pub use processes::{processes, ranks_here};

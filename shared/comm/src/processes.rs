@@ -5,6 +5,17 @@ use crate::error::{Error, Result};
 /// speak PMI (MPICH, Slurm).
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
+/// Where they say how many of these are on this host.
+const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
+
+/// How many of `ranks` share this host, and so its cores: all of them, if they are
+/// threads; if they are processes, as many as the launcher says.
+pub fn ranks_here(ranks: usize) -> usize {
+    let found = LOCAL_SIZES.iter().find_map(|name| std::env::var(name).ok());
+    let here = found.and_then(|n| n.parse().ok()).filter(|n| (1..=ranks).contains(n));
+    here.unwrap_or(ranks)
+}
+
 /// How many processes `mpirun` started, of which this is one; `None` if this one was
 /// started by itself. Each of them is one rank of a [`launch`](crate::launch) then, so
 /// that this is the number of ranks to ask for.

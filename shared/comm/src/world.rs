@@ -155,7 +155,9 @@ impl World {
         // flight, say.
         let text = error.to_string();
         let first = state.fail(error).to_string();
-        if !text.contains(&first) && !first.contains(&text) {
+        // All ranks may have failed alike: that is told once.
+        let said = text.split_once(": ").map_or(&*text, |(_rank, said)| said);
+        if !text.contains(&first) && !first.contains(said) {
             state.failure = Some(Error::new(format!("{first}\nand then {text}")));
         }
     }

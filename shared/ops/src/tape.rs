@@ -139,10 +139,10 @@ pub fn note(
     passed(op, Pass::Forward);
 }
 
-/// Leaves a mark between the operations before and those to come:
-/// [`Tape::backward_by_marks`] says when backward comes by.
-pub fn mark(name: usize) {
-    innermost(|recording| recording.tape.0.push(Entry::Mark(name)));
+/// Leaves a mark, with a number of the caller's choice, between the operations before
+/// and those to come: [`Tape::backward_by_marks`] says when backward passes it.
+pub fn mark(number: usize) {
+    innermost(|recording| recording.tape.0.push(Entry::Mark(number)));
 }
 
 /// What an operation keeps of a tensor for its backward: the tensor, or, if it was
@@ -195,8 +195,8 @@ impl Tape {
     pub fn backward(self, loss: &Tensor) -> Result<()> {
         self.backward_by_marks(loss, |_| Ok(()))
     }
-    /// As [`Tape::backward`]; calls `at_mark` with the name of each [`mark`] of this
-    /// recording as soon as all that was recorded after it has gone backward.
+    /// As [`Tape::backward`]; calls `at_mark` with the number of each [`mark`] of
+    /// this recording as soon as all that was recorded after it has gone backward.
     ///
     /// # Errors
     /// As for [`Tape::backward`]; or those of `at_mark`.
@@ -233,8 +233,8 @@ impl Tape {
         for entry in self.0.into_iter().rev() {
             let note = match entry {
                 Entry::Note(note) => note,
-                Entry::Mark(name) => {
-                    at_mark(name)?;
+                Entry::Mark(number) => {
+                    at_mark(number)?;
                     continue;
                 }
             };

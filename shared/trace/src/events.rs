@@ -43,9 +43,10 @@ impl Events {
         [from, to]: [Instant; 2],
         args: Value,
     ) {
-        let micros =
-            |at: Instant| at.saturating_duration_since(self.start).as_nanos() as f64;
-        let (from, to) = (micros(from) / 1e3, micros(to) / 1e3);
+        let micros = |at: Instant| {
+            at.saturating_duration_since(self.start).as_nanos() as f64 / 1e3
+        };
+        let (from, to) = (micros(from), micros(to));
         self.events.push(json!({
             "ph": "X", "cat": category, "name": name, "pid": self.rank, "tid": track,
             "ts": from, "dur": to - from, "args": args,
@@ -55,17 +56,24 @@ impl Events {
         let mut waits: Vec<(&Span, [Instant; 2])> =
             calls.iter().map(|call| (call, call.waited)).collect();
         waits.sort_by_key(|(_, [from, _])| *from);
-        let mut groups: Vec<&str> = vec![];
+        // Each group's name, and until when its track is taken.
+        let mut groups: Vec<(&str, Instant)> = vec![];
+        let mut calls: Vec<&Span> = calls.iter().collect();
+        calls.sort_by_key(|call| (call.over, call.start));
         for call in calls {
-            let place = groups.iter().position(|group| **group == *call.group);
+            let place = groups.iter().position(|(group, _)| **group == *call.group);
             let place = place.unwrap_or_else(|| {
-                groups.push(&call.group);
+                groups.push((&call.group, self.start));
                 self.name(FIRST_GROUP + groups.len() - 1, &call.group);
                 groups.len() - 1
             });
+            // Spans of a track may not overlap: a viewer drops those that do.
+            let from = call.start.max(groups[place].1);
+            let to = call.over.max(from);
+            groups[place].1 = to;
             let args = json!({"bytes": call.bytes, "operation": call.operation});
-            let time = [call.start, call.over.max(call.start)];
-            self.span(FIRST_GROUP + place, "communication", call.family, time, args);
+            let track = FIRST_GROUP + place;
+            self.span(track, "communication", call.family, [from, to], args);
         }
         for (call, time) in &waits {
             self.span(WAIT, "wait", call.family, *time, json!({}));
@@ -120,7 +128,7 @@ mod tests {
         let calls = [
             // Waited for in the middle of the second operation; then right after it.
             call(5, 40, [20, 40]),
-            call(50, 70, [60, 70]),
+            call(30, 70, [60, 70]),
         ];
         let passed = [
             ("linear", Pass::Forward, at(10)),
@@ -147,7 +155,8 @@ mod tests {
             ]
         );
         assert_eq!(spans(WAIT), [("wait", 20.0, 20.0), ("wait", 60.0, 10.0)]);
-        let calls = [("communication", 5.0, 35.0), ("communication", 50.0, 20.0)];
+        // The second has the track when the first is over.
+        let calls = [("communication", 5.0, 35.0), ("communication", 40.0, 30.0)];
         assert_eq!(spans(FIRST_GROUP), calls);
         let names = all.iter().filter(|e| e["ph"] == "M").map(|e| &e["args"]["name"]);
         let names: Vec<&str> = names.map(|name| name.as_str().unwrap()).collect();

@@ -8,8 +8,8 @@
 //!   that the rank waited in between. What is not an operation (reading data, writing
 //!   records) goes with the operation after it;
 //! - *wait*: the rank does nothing but wait for a call;
-//! - one for each group: its calls, from when this rank made them until all had done
-//!   their part.
+//! - one for each group: its calls, one after the other, each from when this rank made
+//!   it, or the one before was over, until all members had done their part.
 //!
 //! A training step has hundreds of operations: traces are for short runs.
 #![warn(missing_docs)]
@@ -43,8 +43,8 @@ pub fn check_writable(path: &Path) -> Result<()> {
 /// meanwhile. Every rank of `world` calls it, with a path or without.
 ///
 /// # Errors
-/// Those of `f`, after which nothing is written; or the file cannot be written, or
-/// another rank failed.
+/// Those of `f`, after which there is no file, nor one of an earlier run; or the file
+/// cannot be written, or another rank failed.
 pub fn record<T>(
     path: Option<&Path>,
     world: &Group,
@@ -60,10 +60,15 @@ pub fn record<T>(
         let passed = passed.clone();
         move |op, pass| passed.borrow_mut().push((op, pass, Instant::now()))
     };
-    let result = ops::observe(observer, f)?;
+    let result = ops::observe(observer, f).inspect_err(|_| {
+        if world.rank() == 0 {
+            // Whether or not it is there: the error of `f` is what matters.
+            let _ = std::fs::remove_file(path);
+        }
+    })?;
     let mut events = Events::new(world.rank(), start);
-    events.add(&passed.take(), &world.ledger().spans());
-    let all = gather(world, events.json().as_bytes())?;
+    events.add(&passed.take(), &world.ledger().take_spans());
+    let all = gather(world, events.json().into_bytes())?;
     if world.rank() == 0 {
         let write = || -> Result<()> {
             let mut file = BufWriter::new(File::create(path)?);
@@ -78,15 +83,19 @@ pub fn record<T>(
     Ok(result)
 }
 
-/// What all ranks have to say, in their order.
-fn gather(world: &Group, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+/// What all ranks have to say, in their order, on the first; on the others nothing.
+fn gather(world: &Group, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
     let mut lengths = vec![0; world.size()];
     world.all_gather("trace", &[own.len() as i64], &mut lengths)?;
-    let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
-    let mut padded = own.to_vec();
-    padded.resize(longest, 0);
-    let mut all = vec![0; world.size() * longest];
-    world.all_gather("trace", &padded, &mut all)?;
-    let parts = all.chunks(longest.max(1)).zip(lengths);
-    Ok(parts.map(|(part, length)| part[..length as usize].to_vec()).collect())
+    if world.rank() > 0 {
+        world.send("trace", &own, 0)?;
+        return Ok(vec![]);
+    }
+    let mut all = vec![own];
+    for (rank, length) in lengths.iter().enumerate().skip(1) {
+        let mut theirs = vec![0; *length as usize];
+        world.recv("trace", &mut theirs, rank)?;
+        all.push(theirs);
+    }
+    Ok(all)
 }

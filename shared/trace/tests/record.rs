@@ -38,7 +38,7 @@ fn without_a_path_nothing_is_kept_or_sent() {
     let run = |world: Group| {
         trace::record(None, &world, || train(&world))?;
         assert_eq!(world.ledger().lines().len(), 1);
-        assert!(world.ledger().spans().is_empty());
+        assert!(world.ledger().take_spans().is_empty());
         anyhow::Ok(())
     };
     launch(2, run).unwrap();

@@ -182,7 +182,8 @@ impl Reference {
         Ok(found)
     }
     /// Checks that the ranks together hold every element of every parameter, that what
-    /// several ranks hold is the same there bit for bit, and counts once in norms.
+    /// several ranks hold is the same there bit for bit, and that all elements of a
+    /// parameter count equally often in the ranks' norms: once in each replica.
     ///
     /// # Errors
     /// Names the parameter.

@@ -42,7 +42,7 @@ fn equal_replicas_are_accepted_and_others_named() {
             check_equal(&params(seed, dtype), &world)
         };
         let error = launch(3, odd).unwrap_err().to_string();
-        let what = "rank 2 holds other parameters than rank 0: give all ranks the same";
+        let what = "ranks 0 and 2 hold different parameters: give all ranks the same";
         assert!(error.contains(what), "{error}");
     }
 }
@@ -58,7 +58,7 @@ fn one_element_that_differs_is_found() {
         }
         check_equal(&params, &world)
     };
-    assert!(launch(2, run).unwrap_err().to_string().contains("rank 1 holds other"));
+    assert!(launch(2, run).unwrap_err().to_string().contains("ranks 0 and 1 hold"));
 }
 
 #[test]
@@ -98,6 +98,28 @@ fn a_bucket_without_its_gradients_does_not_leave() {
         assert!(error.contains("b received no gradient"), "{error}");
         Ok(())
     });
+}
+
+/// A rank that fails, or panics, with buckets under way takes the others with it.
+#[test]
+fn a_failure_in_the_middle_of_backward_reaches_all() {
+    for panics in [false, true] {
+        let run = |world: Group| -> anyhow::Result<()> {
+            let params = params(1, DType::F32);
+            params.begin_step()?;
+            (0..3).try_for_each(|flat| fill(&params, flat, world.rank()))?;
+            let mut gradients = Gradients::new(&params, &world);
+            gradients.start(1)?;
+            if world.rank() == 1 {
+                assert!(!panics, "as asked");
+                anyhow::bail!("as asked");
+            }
+            gradients.finish()?;
+            Ok(())
+        };
+        let error = launch(3, run).unwrap_err().to_string();
+        assert!(error.starts_with("rank 1") && error.contains("as asked"), "{error}");
+    }
 }
 
 #[test]

@@ -60,8 +60,13 @@ fn a_run_that_diverges_ends_on_all_ranks_and_says_where() {
         let config =
             Config { precision, lr: Some(1e30), warmup: Some(0), ..quick(text.path()) };
         let error = run(&config).err().expect("a run of NaN").to_string();
-        assert!(error.contains(": step 2, micro-batch "), "{error}");
+        assert!(error.contains(": step 2, micro-batch"), "{error}");
         assert!(error.contains("no parameter was changed by this step"), "{error}");
+        // Although all ranks fail alike.
+        assert!(error.lines().count() <= 3, "{error}");
+        if precision == Precision::Fp32 {
+            assert_eq!(error.matches("the gradient's norm is").count(), 1, "{error}");
+        }
     }
 }
 
@@ -74,7 +79,8 @@ fn what_is_reported_is_of_all_ranks() {
     let one = &run(&one).unwrap()[0];
     for rank in &ranks {
         for (step, want) in rank.steps.iter().zip(&one.steps) {
-            assert_eq!((step.tokens, step.tokens), (want.tokens, 96));
+            assert_eq!(want.tokens, 96);
+            assert_eq!(step.tokens, 96);
             assert!((step.loss / want.loss - 1.0).abs() < 1e-5);
         }
         assert_eq!(rank.val_loss, ranks[0].val_loss);

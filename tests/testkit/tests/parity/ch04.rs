@@ -5,6 +5,7 @@ use ch04_data_parallel::{Config, run};
 use params::Params;
 use testkit::parity::ch04::{Case, GLOBAL_BATCH, cases};
 use testkit::parity::{Distance, Reference};
+use testkit::small::LAYERS;
 
 /// The covering set, printed.
 fn layouts() -> Vec<Case> {
@@ -39,7 +40,9 @@ fn fp64_is_chapter_1_to_the_ninth_digit() {
     }
 }
 
-/// Rounding in another order, and nothing else: as near to fp64 as one rank is.
+/// Rounding in another order, and nothing else: about as near to fp64 as one rank is.
+/// Four times, since twenty steps of Adam multiply what two orders of one sum differ by,
+/// and which of the two is nearer is chance.
 #[test]
 fn fp32_is_as_near_to_fp64_as_one_rank_is() {
     for case in layouts() {
@@ -111,7 +114,12 @@ fn the_ledger_is_the_closed_form() {
                 let n = config.dp;
                 let elements: usize =
                     flats.clone().map(|len| 2 * (n - 1) * len.div_ceil(n)).sum();
-                let calls = if n > 1 { flats.count() } else { 0 };
+                assert_eq!(
+                    flats.count(),
+                    LAYERS + 2,
+                    "a bucket for each layer, and two"
+                );
+                let calls = if n > 1 { LAYERS + 2 } else { 0 };
                 let want = [calls as u64, (size * elements) as u64];
                 for step in &run.steps {
                     let got = booked(step, "gradients");
@@ -122,7 +130,8 @@ fn the_ledger_is_the_closed_form() {
     }
 }
 
-/// 16-bit numbers: in the same band as one rank.
+/// 16-bit numbers: at most twice as far from fp64 as one rank. Their own rounding is so
+/// much coarser than that of the sums that the ranks' order hardly matters.
 #[test]
 fn bf16_and_fp16_stay_in_the_band_of_one_rank() {
     for case in layouts() {
@@ -132,9 +141,12 @@ fn bf16_and_fp16_stay_in_the_band_of_one_rank() {
             let config = Config { precision, ..config.clone() };
             let one = Config { dp: 1, micro_batch: GLOBAL_BATCH, ..config.clone() };
             let bound = distance(&reference, &train(&one)[0]).times(2.0);
-            let found = distance(&reference, &train(&config)[0]);
-            println!("{name} {precision:?}: {found}; bound {bound}");
-            found.check(&bound).unwrap_or_else(|e| panic!("{name} {precision:?}: {e}"));
+            for run in &train(&config) {
+                let found = distance(&reference, run);
+                println!("{name} {precision:?}: {found}; bound {bound}");
+                let within = found.check(&bound);
+                within.unwrap_or_else(|e| panic!("{name} {precision:?}: {e}"));
+            }
         }
     }
 }
