@@ -11,6 +11,7 @@ communication. See README.md here.
 import argparse
 import datetime
 import json
+import math
 import os
 import shlex
 import statistics
@@ -33,7 +34,8 @@ TORCH = ("OMP_NUM_THREADS=1 " + shlex.quote(sys.executable) + " "
          + str(HERE.relative_to(ROOT) / "ddp_worker.py"))
 WARM_UP = 5
 # Absolute, of losses of about 8: rounding makes 1e-6. Relative, of the norms of the
-# averaged gradients, which a sum, or a rank left out, would change: rounding makes 1e-4.
+# averaged gradients, which a sum, or a rank left out, would change: rounding makes
+# 1e-4.
 LOSS_TOLERANCE, NORM_TOLERANCE = 1e-4, 1e-3
 
 
@@ -66,6 +68,11 @@ class Worker(compare.Worker):
         return answer
 
 
+def largest(distances) -> float:
+    """The largest of them; NaN counts as infinite."""
+    return max(math.inf if math.isnan(d) else d for d in distances)
+
+
 def first_steps(turns: dict[str, tuple[Worker, str]]) -> dict:
     """Warms up; ends the program if the sides do not train the same."""
     first = {}
@@ -75,17 +82,15 @@ def first_steps(turns: dict[str, tuple[Worker, str]]) -> dict:
     base, apart = first["torch"], {}
     print(f"losses and gradients' norms of the first {WARM_UP} steps:")
     for name, steps in first.items():
-        apart[name] = {
-            "loss": max(abs(a - b) for a, b in zip(steps["losses"], base["losses"])),
-            "norm": max(abs(a / b - 1) for a, b in zip(steps["norms"], base["norms"])),
-        }
+        losses, norms = (zip(steps[key], base[key]) for key in ("losses", "norms"))
+        apart[name] = {"loss": largest(abs(a - b) for a, b in losses),
+                       "norm": largest(abs(a / b - 1) for a, b in norms)}
         print(f"  {name:8}", *(f"{loss:.6f}" for loss in steps["losses"]), " ",
               *(f"{norm:.4f}" for norm in steps["norms"]),
               f"  from torch: {apart[name]['loss']:.1e}, relative "
               f"{apart[name]['norm']:.1e}", flush=True)
     for name, d in apart.items():
-        # Not `>`, which is false of NaN.
-        if not (d["loss"] <= LOSS_TOLERANCE and d["norm"] <= NORM_TOLERANCE):
+        if d["loss"] > LOSS_TOLERANCE or d["norm"] > NORM_TOLERANCE:
             sys.exit(f"{name} and torch do not train the same: losses may differ by "
                      f"{LOSS_TOLERANCE}, norms by {NORM_TOLERANCE} of themselves")
     return {"steps": first, "apart": apart}
@@ -134,12 +139,12 @@ def table(record: dict) -> str:
             f"{s['speed_ratio_min']:7.2f}–{s['speed_ratio_max']:.2f}"
             f"{s['forward_ms']:8.1f}{s['backward_ms']:8.1f}{s['optimizer_ms']:7.1f}"
             f"{s['cpu_ms']:8.1f}{exposed:>9}{''.join(shares)}")
-    lines.append("speed: torch's time over this one's, median of the rounds; exposed: "
-                 "ms in which our ranks only\nwaited for gradients, and by which torch's "
-                 "steps are longer than without communication;\nhidden: of the time in "
-                 "which any of our gradients were under way, what backward covered\n"
-                 "(ledger: the same by the ledger's sums over calls); rounds summarized: "
-                 f"{record['summarized_rounds']}")
+    lines.append(
+        "speed: torch's time over this one's, median of the rounds; exposed: ms in "
+        "which our ranks only\nwaited for gradients, and by which torch's steps are "
+        "longer than without communication;\nhidden: of the time in which any of our "
+        "gradients were under way, what backward covered\n(ledger: by the ledger's "
+        f"sums over calls); rounds summarized: {record['summarized_rounds']}")
     return "\n".join(lines)
 
 
