@@ -33,9 +33,10 @@ OURS = "cargo run -q -p dp_worker --"
 TORCH = ("OMP_NUM_THREADS=1 " + shlex.quote(sys.executable) + " "
          + str(HERE.relative_to(ROOT) / "ddp_worker.py"))
 WARM_UP = 5
-# Both relative. Rounding makes 5e-6 of the losses, and 6e-5 of the norms of the
-# averaged gradients in the first three steps. (A sum, or a rank left out, would show in
-# the first. Later, what the steps have made of rounding shows: 5e-3 in the fourth.)
+# Both relative. Rounding makes 5e-6 of the losses, and 6e-5 of the norms of the first
+# three averaged gradients: a sum, or a rank left out, would show in the first. (The
+# fourth is 5e-3 apart at `small`. One thread of torch sums squares in fp32: its norm of
+# as many Gaussian numbers as the embedding has is 1e-3 below that in fp64.)
 LOSS_TOLERANCE, NORM_TOLERANCE, NORMS = 1e-4, 1e-3, 3
 
 
