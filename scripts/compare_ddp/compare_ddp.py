@@ -115,10 +115,9 @@ def summarize(name: str, rounds: list[dict], tokens: int) -> dict:
     for key in ("forward", "backward", "optimizer", "cpu_seconds"):
         summary[key.removesuffix("_seconds") + "_ms"] = statistics.median(ms(key))
     if "hidden" in rounds[0][name]:  # ours, mean of the ranks
-        for share, keys in (("hidden_share", ("hidden", "exposed")),
-                            ("ledger_share", ("ledger_overlapped", "ledger_exposed"))):
-            hidden, exposed = (sum(r[name][key] for r in rounds) for key in keys)
-            summary[share] = hidden / (hidden + exposed)
+        hidden, exposed = (
+            sum(r[name][key] for r in rounds) for key in ("hidden", "exposed"))
+        summary["hidden_share"] = hidden / (hidden + exposed)
         summary["exposed_ms"] = statistics.median(ms("exposed"))
     if name == "torch":  # what communication adds to a step, hidden or not
         alone = ms("seconds", "torch_no_sync")
@@ -129,24 +128,23 @@ def summarize(name: str, rounds: list[dict], tokens: int) -> dict:
 def table(record: dict) -> str:
     lines = [f"{'':14}{'ms/step':>9}{'min–max':>17}{'tokens/s':>10}{'speed':>7}"
              f"{'min–max':>12}{'fwd':>8}{'bwd':>8}{'opt':>7}{'CPU ms':>8}"
-             f"{'exposed':>9}{'hidden':>8}{'ledger':>8}"]
+             f"{'exposed':>9}{'hidden':>8}"]
     for name, s in record["summary"].items():
         exposed = f"{s['exposed_ms']:.1f}" if "exposed_ms" in s else ""
-        shares = (f"{100 * s[key]:6.0f} %" if key in s else ""
-                  for key in ("hidden_share", "ledger_share"))
+        hidden = f"{100 * s['hidden_share']:6.0f} %" if "hidden_share" in s else ""
         lines.append(
             f"{name:14}{s['ms_per_step']:9.1f}"
             f"{s['ms_min']:9.1f}–{s['ms_max']:<7.1f}{s['tokens_per_second']:10.0f}"
             f"{s['speed_ratio']:6.2f}×"
             f"{s['speed_ratio_min']:7.2f}–{s['speed_ratio_max']:.2f}"
             f"{s['forward_ms']:8.1f}{s['backward_ms']:8.1f}{s['optimizer_ms']:7.1f}"
-            f"{s['cpu_ms']:8.1f}{exposed:>9}{''.join(shares)}")
+            f"{s['cpu_ms']:8.1f}{exposed:>9}{hidden}")
     lines.append(
         "speed: torch's time over this one's, median of the rounds; exposed: ms in "
         "which our ranks only\nwaited for gradients, and by which torch's steps are "
         "longer than without communication;\nhidden: of the time in which any of our "
-        "gradients were under way, what backward covered\n(ledger: by the ledger's "
-        f"sums over calls); rounds summarized: {record['summarized_rounds']}")
+        "gradients were under way, what backward covered;\nrounds summarized: "
+        f"{record['summarized_rounds']}")
     return "\n".join(lines)
 
 

@@ -20,6 +20,8 @@ struct Book {
     spans: Option<Vec<Span>>,
     /// All the time in which the rank did nothing but wait.
     waited: Duration,
+    /// Until when the time that calls were under way is booked.
+    booked_until: Option<Instant>,
 }
 
 /// Family, group, operation.
@@ -38,8 +40,8 @@ pub struct Entry {
     #[serde(serialize_with = "seconds")]
     pub exposed: Duration,
     /// Time in which they were under way, waiting for late ranks included, while the
-    /// rank computed; of several at the same time, the time of each. Written in
-    /// seconds.
+    /// rank computed. A moment at which several calls are under way counts once, for
+    /// the one that is waited for first. Written in seconds.
     #[serde(serialize_with = "seconds")]
     pub overlapped: Duration,
 }
@@ -114,10 +116,15 @@ impl Stopwatch {
         let over = over.unwrap_or(now);
         let Some((flying, waited)) = self.flying else { return self.stop() };
         let exposed = (flying - self.start) + (now - waiting);
-        // What went on while this rank did something else than to wait for other calls.
-        let waited = self.ledger.lock().waited - waited;
-        let under_way = over.min(waiting).saturating_duration_since(flying);
-        let overlapped = under_way.saturating_sub(waited);
+        let overlapped = {
+            let mut book = self.ledger.lock();
+            // Not what is booked for another call, nor what the rank waited for others.
+            let from = book.booked_until.map_or(flying, |until| until.max(flying));
+            let to = over.min(waiting);
+            book.booked_until = Some(from.max(to));
+            let waited = book.waited - waited;
+            to.saturating_duration_since(from).saturating_sub(waited)
+        };
         self.book(exposed, overlapped, over, [waiting, now]);
     }
     /// A blocking call is over.

@@ -11,13 +11,13 @@ use ch04_data_parallel::optimizer::{AdamW, Hyper};
 use ch04_data_parallel::recompute::Recompute;
 use ch04_data_parallel::{Config, replicas, weights};
 use clap::Parser;
-use comm::{Group, Reduce, Span};
+use comm::{Group, Reduce};
 use corpus::Batch;
 use hub::{Folder, ModelConfig, Weights};
 use params::{ParamBuilder, Params};
 use serde_json::json;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Loads DIR (config.json, model.safetensors, batches.safetensors) on every rank,
 /// prints `ready`, then for each line `STEPS on` or `STEPS off` on standard input makes
@@ -138,7 +138,6 @@ impl Trainer {
         let mut turn = Turn::default();
         self.world.barrier("turn")?;
         self.world.ledger().reset();
-        self.world.ledger().keep_spans();
         let start = Instant::now();
         for _ in 0..steps {
             self.step(overlap, &mut turn)?;
@@ -146,21 +145,19 @@ impl Trainer {
         let gradients = self.world.ledger().family("gradients");
         self.world.barrier("turn")?;
         let seconds = start.elapsed().as_secs_f64();
-        let [hidden, exposed] = hidden_and_exposed(&self.world.ledger().spans());
         // Of all ranks.
-        let mut times = [hidden, exposed, gradients.overlapped, gradients.exposed]
-            .map(|time| time.as_secs_f64());
+        let mut times =
+            [gradients.overlapped, gradients.exposed].map(|time| time.as_secs_f64());
         self.world.all_reduce("turn", &mut times, Reduce::Average)?;
         if self.world.rank() == 0 {
             let Turn { losses, norms, phases } = turn;
             let [forward, backward, waiting, optimizer] = phases;
-            let [hidden, exposed, overlapped, waited] = times;
+            let [hidden, exposed] = times;
             let record = json!({
                 "seconds": seconds, "losses": losses, "norms": norms,
                 "forward": forward, "backward": backward + waiting,
                 "waiting": waiting, "optimizer": optimizer,
                 "hidden": hidden, "exposed": exposed,
-                "ledger_overlapped": overlapped, "ledger_exposed": waited,
             });
             println!("{record}");
         }
@@ -202,30 +199,4 @@ impl Trainer {
         turn.norms.push(norm);
         Ok(())
     }
-}
-
-/// How long any gradients were under way while this rank computed, and how long it only
-/// waited for them.
-///
-/// By the clock: a moment counts once, however many buckets are under way in it. (The
-/// ledger adds up calls, and books what goes on while the rank waits for another call
-/// as overlapped.)
-fn hidden_and_exposed(spans: &[Span]) -> [Duration; 2] {
-    let gradients = || spans.iter().filter(|span| span.family == "gradients");
-    let waited = gradients().map(|span| span.waited);
-    let exposed = covered(waited.clone().collect());
-    let under_way = gradients().map(|span| [span.start, span.over]);
-    [covered(under_way.chain(waited).collect()) - exposed, exposed]
-}
-
-/// The time that lies in at least one of the intervals.
-fn covered(mut intervals: Vec<[Instant; 2]>) -> Duration {
-    intervals.sort();
-    let (mut sum, mut end) = (Duration::ZERO, None);
-    for [from, to] in intervals {
-        let from = end.map_or(from, |end| from.max(end));
-        sum += to.saturating_duration_since(from);
-        end = Some(from.max(to));
-    }
-    sum
 }
