@@ -179,3 +179,32 @@ fn what_starting_takes_is_not_hidden() {
     let entry = entries[0].as_ref().unwrap().entry;
     assert!(entry.overlapped.is_zero() && !entry.exposed.is_zero(), "{entry:?}");
 }
+
+/// Neither does waiting for one call hide another, nor does a moment count twice.
+#[test]
+fn a_moment_is_booked_once_whatever_is_under_way() {
+    let books = launch(2, |world| {
+        let mut books = vec![];
+        for (family, busy) in [("waits", 0), ("computes", 15)] {
+            world.barrier("turn")?;
+            let begun = Instant::now();
+            // Rank 1 comes late. Rank 0 has two calls under way then, and waits for
+            // one after the other, or does something else first.
+            if world.rank() == 1 {
+                sleep(Duration::from_millis(30));
+            }
+            let start = || world.start_all_reduce(family, vec![1f32; 9], Reduce::Sum);
+            let both = [start()?, start()?];
+            sleep(Duration::from_millis(busy));
+            for pending in both {
+                pending.wait()?;
+            }
+            books.push((world.ledger().family(family), begun.elapsed()));
+        }
+        Result::Ok(books)
+    })
+    .unwrap();
+    for (entry, elapsed) in &books[0] {
+        assert!(entry.overlapped + entry.exposed <= *elapsed, "{entry:?} {elapsed:?}");
+    }
+}
