@@ -6,9 +6,18 @@
 # Copies the tracked and new files to target/break, applies the patch there and runs
 # `cargo test` with the other arguments in that folder. Your files are left as they are.
 # Succeeds if the tests run and fail: a break that nothing notices is an error.
+#
+#     scripts/break.sh --run book/breaks/NAME.patch -p PACKAGE -- ...
+#
+# Runs the broken program instead, with `cargo run`, and ends as it does.
 set -euo pipefail
+how=test
+if [ "${1-}" = --run ]; then
+    how=run
+    shift
+fi
 if [ $# -lt 2 ]; then
-    echo "usage: scripts/break.sh PATCH ARGUMENT_OF_CARGO_TEST..." >&2
+    echo "usage: scripts/break.sh [--run] PATCH ARGUMENT_OF_CARGO..." >&2
     exit 2
 fi
 cd "$(dirname "$0")/.."
@@ -44,6 +53,9 @@ find . -type f -print0 | while IFS= read -r -d '' file; do
     fi
 done
 cd "$copy"
+if [ $how = run ]; then
+    exec cargo run --quiet "$@"
+fi
 if ! cargo test --no-run --quiet "$@" >"$new/build.log" 2>&1; then
     cat "$new/build.log" >&2
     echo "error: with ${patch#"$root"/} it does not even build" >&2

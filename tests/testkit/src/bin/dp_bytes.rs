@@ -6,7 +6,7 @@ use ch04_data_parallel::{Config, run};
 use clap::Parser;
 
 /// Makes one step of chapter 4 for each model, number of ranks, precision and number of
-/// micro-batches, on random tokens, and prints what its ledger has booked for the
+/// micro-batches, and prints what its ledger has booked for the
 /// gradients beside the closed form.
 #[derive(Parser)]
 struct Args {
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
         "model",
         "ranks",
         "type",
-        "micro-b.",
+        "batches",
         "parameters",
         "buckets",
         "calls",
@@ -54,7 +54,6 @@ fn show(
 ) -> Result<()> {
     let config = Config {
         model: model.into(),
-        data: vec!["random".into()],
         workers: 1,
         threads: 1,
         steps: 1,

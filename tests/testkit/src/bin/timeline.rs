@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Traces some steps with overlap, as many without, and prints for both the step whose
 /// time is the median: for each rank and track when each phase began and ended, in
-/// milliseconds from the beginning of the step.
+/// milliseconds from the beginning of the step. What is shorter than 50 µs is left out,
+/// but for the calls of the group.
 #[derive(Parser)]
 struct Args {
     /// A preset
@@ -67,6 +68,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// In microseconds: what is left out.
+const SHORT: f64 = 50.0;
+
 /// What a rank did for a time, in microseconds.
 struct Event {
     rank: u64,
@@ -97,6 +101,9 @@ fn show(overlap: &str, file: &Path) -> Result<()> {
             let mut found: Vec<&Event> = events.iter().filter(on).collect();
             found.sort_by(|a, b| a.from.total_cmp(&b.from));
             for (phase, from, to) in phases(track, &found) {
+                if track != "data" && to - from < SHORT {
+                    continue;
+                }
                 let at = |time: f64| (time.clamp(start, end) - start) / 1e3;
                 let (from, to) = (at(from), at(to));
                 println!(
