@@ -54,7 +54,9 @@ find . -type f -print0 | while IFS= read -r -d '' file; do
 done
 cd "$copy"
 if [ $how = run ]; then
-    exec cargo run --quiet "$@"
+    status=0
+    cargo run --quiet "$@" || status=$?
+    exit $status
 fi
 if ! cargo test --no-run --quiet "$@" >"$new/build.log" 2>&1; then
     cat "$new/build.log" >&2
