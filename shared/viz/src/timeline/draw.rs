@@ -47,7 +47,7 @@ pub(super) fn draw(
             }
             Line::Track(track) => track,
         };
-        let lanes = lanes(spans);
+        let lanes = lanes(spans, end / 1000.0);
         let count = lanes.iter().max().map_or(1, |last| last + 1) as f64;
         let name = wrap(name, SIZE, false, width * NAME_PART);
         let high = (count * (LANE + GAP)).max(name.len() as f64 * LEADING);
@@ -85,19 +85,19 @@ pub(super) fn draw(
     canvas.finish(&timeline.frame, &timeline.summary())
 }
 
-/// The lane of each span: the first that is free when it begins.
-fn lanes(spans: &[Span]) -> Vec<usize> {
+/// The lane of each span: the first that is free when it begins, or within `slack`.
+fn lanes(spans: &[Span], slack: f64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..spans.len()).collect();
     order.sort_by(|a, b| spans[*a].from.total_cmp(&spans[*b].from));
     let mut ends: Vec<f64> = vec![];
     let mut lanes = vec![0; spans.len()];
     for i in order {
-        let free = ends.iter().position(|end| *end <= spans[i].from);
+        let free = ends.iter().position(|end| *end <= spans[i].from + slack);
         let lane = free.unwrap_or_else(|| {
             ends.push(0.0);
             ends.len() - 1
         });
-        ends[lane] = spans[i].to;
+        ends[lane] = ends[lane].max(spans[i].to);
         lanes[i] = lane;
     }
     lanes
