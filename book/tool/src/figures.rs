@@ -29,7 +29,7 @@ const FIGURES: [(&str, Draw); 17] = [
     ("ch04_ring", ch04::ring),
     ("ch04_buckets", ch04::buckets),
     ("ch04_timeline", ch04::timeline),
-    ("ch04_no_all_reduce", ch04::no_all_reduce),
+    ("ch04_wrong_group", ch04::wrong_group),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.

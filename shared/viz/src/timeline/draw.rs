@@ -5,8 +5,10 @@ use crate::canvas::{Anchor, Area, Canvas, Stroke, Style, TEXT};
 use crate::text::{LEADING, SIZE, widest, wrap};
 use crate::{Axis, Colour, Error, Format, legend, text_width};
 
-/// How high a lane is, and the space between lanes, and between tracks.
-const LANE: f64 = 16.0;
+/// How high a track of one lane is, and the lanes of one that has several.
+const TRACK: f64 = 16.0;
+const LANE: f64 = 12.5;
+/// The space between lanes, and between tracks.
 const GAP: f64 = 1.5;
 const APART: f64 = 5.0;
 /// The part of the width that the tracks' names may take before they are broken.
@@ -42,7 +44,7 @@ pub(super) fn draw(
                     y += LEADING + 1.0;
                     canvas.text(0.0, y, &line, style);
                 }
-                y += 6.0;
+                y += 9.0;
                 continue;
             }
             Line::Track(track) => track,
@@ -50,15 +52,16 @@ pub(super) fn draw(
         let lanes = lanes(spans, end / 1000.0);
         let count = lanes.iter().max().map_or(1, |last| last + 1) as f64;
         let name = wrap(name, SIZE, false, width * NAME_PART);
-        let high = (count * (LANE + GAP)).max(name.len() as f64 * LEADING);
+        let lane_high = if count > 1.0 { LANE } else { TRACK };
+        let high = (count * (lane_high + GAP)).max(name.len() as f64 * LEADING);
         let style = Style { anchor: Anchor::End, ..TEXT };
         canvas.lines(left - 8.0, y + high / 2.0, &name, style);
         for (span, lane) in spans.iter().zip(lanes) {
-            let y = y + lane as f64 * (LANE + GAP);
+            let y = y + lane as f64 * (lane_high + GAP);
             // What is too short to be seen is drawn all the same.
             let wide = (at(span.to) - at(span.from)).max(0.7);
             let gap = if wide > 3.0 { 0.7 } else { 0.0 };
-            drawn.push((span, Area::of(at(span.from), y, wide - gap, LANE)));
+            drawn.push((span, Area::of(at(span.from), y, wide - gap, lane_high)));
         }
         y += high + APART;
     }
@@ -78,7 +81,8 @@ pub(super) fn draw(
         );
         if text_width(&span.label, SIZE, false) + 4.0 <= area.right - area.left {
             let style = Style { anchor: Anchor::Middle, on: Some(colour), ..TEXT };
-            let (x, y) = ((area.left + area.right) / 2.0, area.top + LANE / 2.0);
+            let (x, y) =
+                ((area.left + area.right) / 2.0, (area.top + area.bottom) / 2.0);
             canvas.lines(x, y, &[&span.label], style);
         }
     }

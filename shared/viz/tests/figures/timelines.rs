@@ -8,7 +8,9 @@ use crate::{message, says};
 
 /// The spans' own rectangles: those of their height.
 fn spans(elements: &[Element]) -> Vec<&Element> {
-    let high = |e: &&Element| e.name == "rect" && e.get("height") == Some("16");
+    let high = |e: &&Element| {
+        e.name == "rect" && matches!(e.get("height"), Some("16" | "12.5"))
+    };
     elements.iter().filter(high).collect()
 }
 
