@@ -15,7 +15,7 @@ mod draw;
 ///     .category("forward", Colour::Blue)
 ///     .heading("rank 0")
 ///     .track("compute", [(0.0, 0.012, "forward", ""), (0.012, 0.04, "backward", "")])
-///     .track("buckets", [(0.02, 0.03, "in flight", "2"), (0.03, 0.04, "in flight", "1")]);
+///     .track("buckets", [(0.02, 0.03, "in flight", "1")]);
 /// assert!(figure.svg()?.contains("in flight"));
 /// # Ok::<(), viz::Error>(())
 /// ```

@@ -33,18 +33,22 @@ pub(super) fn draw(
     let scale = axis.scale_across(0.0, end, right - left);
     let at = |seconds: f64| left + scale.at(seconds) * (right - left);
 
-    let top = canvas.bottom() + 6.0;
-    let mut y = top;
+    let mut y = canvas.bottom() + 6.0;
     let mut drawn = vec![];
+    // Where ticks' lines run: they make way for headings.
+    let mut runs = vec![];
+    let mut run = y;
     for line in &timeline.lines {
         let Track { name, spans } = match line {
             Line::Heading(words) => {
+                runs.push((run, y));
                 let style = Style { bold: true, ..TEXT };
                 for line in wrap(words, SIZE, true, width) {
                     y += LEADING + 1.0;
                     canvas.text(0.0, y, &line, style);
                 }
                 y += 9.0;
+                run = y - 4.0;
                 continue;
             }
             Line::Track(track) => track,
@@ -65,9 +69,13 @@ pub(super) fn draw(
         }
         y += high + APART;
     }
+    runs.push((run, y));
+    runs.retain(|(from, to)| from < to);
     for (value, label) in &scale.ticks {
         let x = at(*value);
-        canvas.line((x, top), (x, y), Stroke::faint(0.15));
+        for (from, to) in &runs {
+            canvas.line((x, *from), (x, *to), Stroke::faint(0.15));
+        }
         let style = Style { anchor: Anchor::Middle, faint: true, ..TEXT };
         canvas.text(x, y + LEADING, label, style);
     }
