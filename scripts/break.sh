@@ -7,9 +7,18 @@
 # `cargo test` with the other arguments in that folder. Your files are left as they are.
 # Succeeds if the tests run and fail: a break that nothing notices is an error, with
 # status 1; one that no longer applies, or does not build, is one with status 3.
+#
+#     scripts/break.sh --run book/breaks/NAME.patch -p PACKAGE -- ...
+#
+# Runs the broken program instead, with `cargo run`, and ends as it does.
 set -euo pipefail
+how=test
+if [ "${1-}" = --run ]; then
+    how=run
+    shift
+fi
 if [ $# -lt 2 ]; then
-    echo "usage: scripts/break.sh PATCH ARGUMENT_OF_CARGO_TEST..." >&2
+    echo "usage: scripts/break.sh [--run] PATCH ARGUMENT_OF_CARGO..." >&2
     exit 2
 fi
 cd "$(dirname "$0")/.."
@@ -45,6 +54,11 @@ find . -type f -print0 | while IFS= read -r -d '' file; do
     fi
 done
 cd "$copy"
+if [ $how = run ]; then
+    status=0
+    cargo run --quiet "$@" || status=$?
+    exit $status
+fi
 if ! cargo test --no-run --quiet "$@" >"$new/build.log" 2>&1; then
     cat "$new/build.log" >&2
     echo "error: with ${patch#"$root"/} it does not even build" >&2

@@ -7,10 +7,12 @@ use viz::{
     Series, Side,
 };
 
+mod ch04;
+
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 12] = [
+const FIGURES: [(&str, Draw); 17] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
@@ -23,6 +25,11 @@ const FIGURES: [(&str, Draw); 12] = [
     ("ch03_saved", ch03_saved),
     ("ch03_segments", ch03_segments),
     ("ch03_over_time", ch03_over_time),
+    ("ch04_replicas", ch04::replicas),
+    ("ch04_ring", ch04::ring),
+    ("ch04_buckets", ch04::buckets),
+    ("ch04_timeline", ch04::timeline),
+    ("ch04_wrong_group", ch04::wrong_group),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.

@@ -1,7 +1,7 @@
 //! Stacked bars, one below the other.
 
 use crate::frame::{Frame, frame_methods};
-use crate::{Colour, Error, Format};
+use crate::{Colour, Error, Format, legend};
 
 mod draw;
 
@@ -130,26 +130,9 @@ impl Bars {
 
     /// The categories that appear, with their colours, in the legend's order.
     fn categories(&self) -> Result<Vec<(String, Colour)>, Error> {
-        let segments = || self.rows.iter().flat_map(|row| &row.segments);
-        let mut known = self.pinned.clone();
-        known.retain(|(name, _)| segments().any(|segment| segment.0 == *name));
-        let hues = Colour::ALL.into_iter().chain([Colour::Neutral]);
-        let taken: Vec<Colour> =
-            self.pinned.iter().map(|(_, colour)| *colour).collect();
-        let mut free = hues.filter(|colour| !taken.contains(colour));
-        for (name, _) in segments() {
-            if known.iter().any(|(other, _)| other == name) {
-                continue;
-            }
-            let Some(colour) = free.next() else {
-                return self.frame.error(format!(
-                    "no colour is left for the category `{name}`; put small ones \
-                     together"
-                ));
-            };
-            known.push((name.clone(), colour));
-        }
-        Ok(known)
+        let segments = self.rows.iter().flat_map(|row| &row.segments);
+        let names = segments.map(|segment| segment.0.as_str());
+        legend::colours(&self.frame, &self.pinned, names)
     }
 
     fn summary(&self) -> String {

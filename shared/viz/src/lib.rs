@@ -1,4 +1,4 @@
-//! Figures as SVG: line charts, bars, diagrams, matrices.
+//! Figures as SVG: line charts, bars, timelines, diagrams, matrices.
 //!
 //! A figure is a value built from data; its `svg` method lays it out and draws it. All
 //! of this is arithmetic and text: no dependencies, no fonts, no browser, and the same
@@ -26,6 +26,7 @@
 //! | --- | --- |
 //! | [`LineChart`] | series over two [`Axis`], each named where its line ends |
 //! | [`Bars`] | what a quantity is made of, row by row: memory, bytes sent |
+//! | [`Timeline`] | what went on when, track by track |
 //! | [`Diagram`] | boxes and arrows on a grid: structure |
 //! | [`Blocks`] | matrices to scale, cut by rows or columns, with operators between |
 //!
@@ -65,9 +66,11 @@ mod error;
 mod format;
 mod frame;
 mod labels;
+mod legend;
 mod line_chart;
 mod text;
 mod ticks;
+mod timeline;
 
 pub use axis::Axis;
 pub use bars::Bars;
@@ -78,3 +81,4 @@ pub use error::Error;
 pub use format::Format;
 pub use line_chart::{LineChart, Series};
 pub use text::text_width;
+pub use timeline::Timeline;

@@ -1,9 +1,9 @@
 //! What the tests of several chapters share: reference models, the [`parity`] harness
 //! with its [small models](small), and [`ranks`](fn@ranks), which runs a check on
-//! several threads. And three programs: `account`, which counts
-//! the bytes and operations of a training step beside their closed forms,
-//! `check_reference`, which compares our model with one computed elsewhere, and
-//! `step_worker`, which is timed beside PyTorch (`scripts/compare_torch`).
+//! several threads. And programs: `account`, `recompute` and `dp_bytes` count bytes and
+//! operations of training steps beside their closed forms, `timeline` shows when each
+//! rank did what, `check_reference` compares our model with one computed elsewhere, and
+//! `step_worker` is timed beside PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]
 
 pub mod account;

@@ -2,7 +2,7 @@
 
 use viz::{
     Arrow, Axis, Bars, Blocks, Brace, Colour, Diagram, Error, Format, Group, LineChart,
-    Matrix, Node, Note, Port, Series, Side,
+    Matrix, Node, Note, Port, Series, Side, Timeline,
 };
 
 /// The figures: `(file name, SVG)`. The numbers are made up to exercise the drawing.
@@ -13,6 +13,7 @@ pub fn all() -> Result<Vec<(&'static str, String)>, Error> {
         ("close-ends", close_ends()?),
         ("memory", memory()?),
         ("traffic", traffic()?),
+        ("step", step()?),
         ("layer", layer()?),
         ("all-reduce", all_reduce()?),
         ("column-parallel", column_parallel()?),
@@ -116,6 +117,23 @@ fn traffic() -> Result<String, Error> {
         .row("ring", [("reduce-scatter", 7.0e6), ("all-gather", 7.0e6)])
         .row("tree", [("reduce", 8.0e6), ("broadcast", 8.0e6)])
         .row("one rank", [("reduce", 0.0)])
+        .svg()
+}
+
+fn step() -> Result<String, Error> {
+    let backward = (0.031, 0.09, "backward", "backward");
+    Timeline::new("gallery-step", "Buckets leave while backward goes on")
+        .heading("rank 0")
+        .track("compute", [(0.0, 0.03, "forward", "forward"), backward])
+        .track(
+            "in flight",
+            [
+                (0.04, 0.058, "bucket", "3"),
+                (0.056, 0.0565, "bucket", "2"),
+                (0.09, 0.1, "bucket", "1"),
+            ],
+        )
+        .track("wait", [(0.09, 0.1, "wait", "")])
         .svg()
 }
 

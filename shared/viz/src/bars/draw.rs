@@ -4,22 +4,20 @@ use super::{Bars, Row};
 use crate::canvas::{Anchor, Area, Canvas, Stroke, Style, TEXT};
 use crate::colour::BG;
 use crate::text::{LEADING, SIZE, widest, wrap};
-use crate::{Colour, Error, text_width};
+use crate::{Colour, Error, legend, text_width};
 
 const BAR: f64 = 26.0;
 const GAP: f64 = 10.0;
 /// The part of the width that the rows' names may take before they are broken.
 const NAME_PART: f64 = 0.28;
-/// The side of a legend's square.
-const SQUARE: f64 = 11.0;
 
 pub(super) fn draw(
     bars: &Bars,
     categories: &[(String, Colour)],
     mut canvas: Canvas,
 ) -> Result<String, Error> {
-    legend(bars, categories, &mut canvas);
     let width = bars.frame.width;
+    legend::draw(categories, width, &mut canvas);
     let names: Vec<Vec<String>> = bars
         .rows
         .iter()
@@ -128,26 +126,6 @@ fn segment(
         let style = Style { anchor: Anchor::Middle, on: Some(colour), ..TEXT };
         canvas.lines((from + to) / 2.0, middle, &[label], style);
     }
-}
-
-/// Squares and names, on as many lines as they need.
-fn legend(bars: &Bars, categories: &[(String, Colour)], canvas: &mut Canvas) {
-    if let [(name, _)] = categories
-        && name.is_empty()
-    {
-        return;
-    }
-    let (mut x, mut y) = (0.0, canvas.bottom() + LEADING + 3.0);
-    for (name, colour) in categories {
-        let width = SQUARE + 5.0 + text_width(name, SIZE, false);
-        if x > 0.0 && x + width > bars.frame.width {
-            (x, y) = (0.0, y + LEADING + 3.0);
-        }
-        canvas.filled(Area::of(x, y - 10.0, SQUARE, SQUARE), 2.0, *colour);
-        canvas.text(x + SQUARE + 5.0, y, name, TEXT);
-        x += width + 16.0;
-    }
-    canvas.extend(y + 4.0);
 }
 
 /// The reference's label above its line; answers where the bars may start.

@@ -8,6 +8,7 @@ mod diagrams;
 #[path = "../../examples/gallery/figures.rs"]
 mod gallery;
 mod lines;
+mod timelines;
 mod xml;
 
 /// The message of a figure that cannot be drawn.
