@@ -1,17 +1,14 @@
-//! What the tests of several chapters share: reference models, the [`parity`] harness
-//! with its [small models](small), and [`ranks`](fn@ranks), which runs a check on
-//! several threads. And programs: `account`, `recompute` and `dp_bytes` count bytes and
-//! operations of training steps beside their closed forms, `timeline` shows when each
-//! rank did what, `check_reference` compares our model with one computed elsewhere, and
-//! `step_worker` is timed beside PyTorch (`scripts/compare_torch`).
+//! What the tests of several chapters share: reference models, and [`ranks`](fn@ranks),
+//! which runs a check on several threads. And programs: `account` and `recompute` count
+//! bytes and operations of training steps beside their closed forms, `check_reference`
+//! compares our model with one computed elsewhere, and `step_worker` is timed beside
+//! PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]
 
 pub mod account;
-pub mod parity;
 mod ranks;
 pub mod recompute;
 mod reference;
-pub mod small;
 
 pub use ranks::ranks;
 pub use reference::{Comparison, Reference, worst};

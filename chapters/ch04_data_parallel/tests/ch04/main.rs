@@ -1,5 +1,5 @@
 //! Chapter 4 as its reader meets it. That it computes what one rank would is in
-//! `tests/testkit/tests/parity`.
+//! `tests/parity/tests/parity`.
 mod buckets;
 mod command_line;
 mod ranks;

@@ -3,9 +3,9 @@ use ch04_data_parallel::config::{Precision, Switch};
 use ch04_data_parallel::run::Outcome;
 use ch04_data_parallel::{Config, run};
 use params::Params;
-use testkit::parity::ch04::{Case, GLOBAL_BATCH, cases};
-use testkit::parity::{Distance, Reference};
-use testkit::small::LAYERS;
+use parity::ch04::{Case, GLOBAL_BATCH, cases};
+use parity::small::LAYERS;
+use parity::{Distance, Reference};
 
 /// The covering set, printed.
 fn layouts() -> Vec<Case> {

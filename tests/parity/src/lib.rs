@@ -6,7 +6,15 @@
 //! the whole it is, and is compared with that slice of the reference. So the same
 //! harness serves replicas, shards and stages, on threads and in processes of their
 //! own; [`Reference::check_ranks`] adds what only all ranks together can show.
+//!
+//! And programs: `parity_of_processes` does so under `mpirun`, `dp_bytes` counts what a
+//! step sends beside its closed form, `timeline` shows when each rank did what. A
+//! package of its own, so that nothing else that is measured depends on the chapters
+//! that have ranks.
+#![warn(missing_docs)]
+
 pub mod ch04;
+pub mod small;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};

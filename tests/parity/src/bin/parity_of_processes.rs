@@ -6,8 +6,8 @@
 use anyhow::{Context, Result, ensure};
 use ch04_data_parallel::Config;
 use ch04_data_parallel::config::Precision;
-use testkit::parity::Distance;
-use testkit::parity::ch04::{GLOBAL_BATCH, cases};
+use parity::Distance;
+use parity::ch04::{GLOBAL_BATCH, cases};
 
 fn main() -> Result<()> {
     let ranks = comm::processes()?.context("no mpirun has started this program")?;

@@ -1,6 +1,6 @@
 //! Layouts of chapter 4, data parallelism.
-use super::{Reference, covering};
 use crate::small::{SEQ_LEN, Small, models};
+use crate::{Reference, covering};
 use anyhow::Result;
 use ch04_data_parallel::Config;
 use ch04_data_parallel::config::{Granularity, Switch};
