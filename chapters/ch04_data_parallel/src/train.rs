@@ -163,8 +163,8 @@ pub fn interrupted(world: &Group, interrupt: &Interrupt) -> comm::Result<bool> {
 }
 
 /// The first micro-batch of all ranks whose gradients are not finite, in words, where
-/// `own` is the first of this rank that was seen. Those of the ranks' last micro-batches
-/// were summed before anybody looked: which of these it is, is not known.
+/// `own` is the first of this rank that was seen. Those of the ranks' last
+/// micro-batches were summed before anybody looked: which of these it is, is not known.
 fn first_of(
     own: Option<usize>,
     batches: &[Batch],

@@ -128,8 +128,41 @@ impl Group {
         out: &mut [T],
         counts: [&[usize]; 2],
     ) -> Result<()> {
-        for (counts, what, len) in
-            [(counts[0], "data", data.len()), (counts[1], "out", out.len())]
+        self.check_counts(data.len(), out.len(), counts)?;
+        let mut call = Call::new(Op::AllToAll, family, data, out);
+        call.counts = counts.map(<[usize]>::to_vec);
+        self.collective(call)
+    }
+    /// As [`Group::all_to_all`], started now; of the leases, the first is `data` and
+    /// the second `out`.
+    ///
+    /// # Errors
+    /// As for [`Group::all_to_all`].
+    #[track_caller]
+    pub fn start_all_to_all<T: Number, L, M>(
+        &self,
+        family: &'static str,
+        leases: (L, M),
+        counts: [&[usize]; 2],
+    ) -> Result<Pending<(L, M)>>
+    where
+        L: DerefMut<Target = [T]> + 'static,
+        M: DerefMut<Target = [T]> + 'static,
+    {
+        self.check_counts(leases.0.len(), leases.1.len(), counts)?;
+        let (leases, mut call) =
+            Lease::pair(leases, |data, out| Call::new(Op::AllToAll, family, data, out));
+        call.counts = counts.map(<[usize]>::to_vec);
+        self.start(call, leases)
+    }
+    #[track_caller]
+    fn check_counts(
+        &self,
+        data: usize,
+        out: usize,
+        counts: [&[usize]; 2],
+    ) -> Result<()> {
+        for (counts, what, len) in [(counts[0], "data", data), (counts[1], "out", out)]
         {
             let op = "all_to_all";
             self.check_length(op, "counts", counts.len(), self.size())?;
@@ -137,10 +170,7 @@ impl Group {
             self.check_length(op, what, len, all.unwrap_or(usize::MAX))?;
         }
         let [own, back] = counts.map(|counts| counts[self.rank()]);
-        self.check_length("all_to_all", "what stays here", back, own)?;
-        let mut call = Call::new(Op::AllToAll, family, data, out);
-        call.counts = counts.map(<[usize]>::to_vec);
-        self.collective(call)
+        self.check_length("all_to_all", "what stays here", back, own)
     }
 
     /// Everyone's `data` becomes that of place `root`.
@@ -157,6 +187,23 @@ impl Group {
         self.check_place("broadcast", root)?;
         self.collective(Call::in_place(Op::Broadcast { root }, family, data))
     }
+    /// As [`Group::broadcast`], started now.
+    ///
+    /// # Errors
+    /// As for [`Group::start_all_reduce`]; or there is no such place.
+    #[track_caller]
+    pub fn start_broadcast<T: Number, L: DerefMut<Target = [T]> + 'static>(
+        &self,
+        family: &'static str,
+        lease: L,
+        root: usize,
+    ) -> Result<Pending<L>> {
+        self.check_place("broadcast", root)?;
+        let (lease, call) = Lease::new(lease, |data| {
+            Call::in_place(Op::Broadcast { root }, family, data)
+        });
+        self.start(call, lease)
+    }
     /// Returns when all members have called it.
     ///
     /// # Errors
@@ -164,5 +211,15 @@ impl Group {
     #[track_caller]
     pub fn barrier(&self, family: &'static str) -> Result<()> {
         self.collective(Call::in_place::<u8>(Op::Barrier, family, &mut []))
+    }
+    /// As [`Group::barrier`], started now: waiting for it is waiting until all members
+    /// have come this far.
+    ///
+    /// # Errors
+    /// As for [`Group::start_all_reduce`].
+    #[track_caller]
+    pub fn start_barrier(&self, family: &'static str) -> Result<Pending<()>> {
+        let call = Call::in_place::<u8>(Op::Barrier, family, &mut []);
+        self.start(call, Lease::none())
     }
 }

@@ -241,6 +241,7 @@ impl Group {
         let bytes = call.bytes(self.size(), self.rank());
         self.0.ledger.call(call.family, &self.0.name, call.op.name(), bytes)
     }
+    #[track_caller]
     pub(crate) fn check_length(
         &self,
         op: &str,
@@ -252,43 +253,50 @@ impl Group {
             return Ok(());
         }
         Err(Error::new(format!(
-            "rank {}: {op} in group {}: {what} has {n} elements, expected {want}",
+            "rank {}: {op} in group {}: {what} has {n} elements, expected {want}, at {}",
             self.world_rank(),
-            self.0.title
+            self.0.title,
+            Location::caller()
         )))
     }
+    #[track_caller]
     pub(crate) fn check_place(&self, op: &str, place: usize) -> Result<()> {
         if place < self.size() {
             return Ok(());
         }
         Err(Error::new(format!(
-            "rank {}: {op} in group {}: place {place}, expected 0 to {}",
+            "rank {}: {op} in group {}: place {place}, expected 0 to {}, at {}",
             self.world_rank(),
             self.0.title,
-            self.size() - 1
+            self.size() - 1,
+            Location::caller()
         )))
     }
+    #[track_caller]
     pub(crate) fn check_other(&self, op: &str, place: usize) -> Result<()> {
         self.check_place(op, place)?;
         if place != self.rank() {
             return Ok(());
         }
         Err(Error::new(format!(
-            "rank {}: {op} in group {}: place {place} is this rank itself",
+            "rank {}: {op} in group {}: place {place} is this rank itself, at {}",
             self.world_rank(),
-            self.0.title
+            self.0.title,
+            Location::caller()
         )))
     }
+    #[track_caller]
     pub(crate) fn check_average<T: Number>(&self, reduce: Reduce) -> Result<()> {
         let none = T::average(T::zero().widen(), 1).is_none();
         if reduce != Reduce::Average || !none {
             return Ok(());
         }
         Err(Error::new(format!(
-            "rank {}: an average in group {}: {} numbers have no average: sum them",
+            "rank {}: an average in group {}: {} numbers have no average: sum them, at {}",
             self.world_rank(),
             self.0.title,
-            T::DTYPE.as_str()
+            T::DTYPE.as_str(),
+            Location::caller()
         )))
     }
 }

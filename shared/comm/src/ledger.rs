@@ -59,7 +59,8 @@ fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(time.as_secs_f64())
 }
 
-/// The calls of one kind, by name.
+/// The calls of one kind, by name. (A call that fails is counted all the same, and
+/// takes no time.)
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// What they were for.

@@ -38,6 +38,31 @@ impl<T, L: DerefMut<Target = [T]>> Lease<L> {
     }
 }
 
+impl<T, L, M> Lease<(L, M)>
+where
+    L: DerefMut<Target = [T]>,
+    M: DerefMut<Target = [T]>,
+{
+    /// As [`Lease::new`], of memory in two places.
+    pub fn pair<C>(
+        leases: (L, M),
+        call: impl FnOnce(&mut [T], &mut [T]) -> C,
+    ) -> (Lease<(L, M)>, C) {
+        let start = NonNull::from(Box::leak(Box::new(leases)));
+        // SAFETY: nobody else has the pointer yet.
+        let (first, second) = unsafe { &mut *start.as_ptr() };
+        let call = call(first, second);
+        (Lease(start), call)
+    }
+}
+
+impl Lease<()> {
+    /// Of a call that works on no memory.
+    pub fn none() -> Lease<()> {
+        Lease(NonNull::from(Box::leak(Box::new(()))))
+    }
+}
+
 impl<L> Lease<L> {
     /// # Safety
     /// The call is over, and the lease is not used again.

@@ -140,8 +140,8 @@ fn without_overlap_nothing_is_hidden() {
     assert!(off < 20.0 && off < on, "{on} % with overlap, {off} % without");
 }
 
-/// With a loss scale at which a micro-batch of very few tokens may overflow, or may not:
-/// the first of six that does, as chapter 4 on so many ranks says.
+/// With a loss scale at which a micro-batch of very few tokens may overflow, or may
+/// not: the first of six that does, as chapter 4 on so many ranks says.
 fn overflows(dp: usize, seed: u64) -> Option<String> {
     let mut command = Command::new(PROGRAM);
     command.args(["--tokenizer=bytes", "--threads=1", "--seq-len=4"]);

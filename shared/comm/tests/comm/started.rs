@@ -208,3 +208,38 @@ fn a_moment_is_booked_once_whatever_is_under_way() {
         assert!(entry.overlapped + entry.exposed <= *elapsed, "{entry:?} {elapsed:?}");
     }
 }
+
+/// What every operation comes to when it was started.
+#[test]
+fn every_operation_can_be_started() {
+    launch(3, |world| {
+        let me = world.rank();
+        let sent: Vec<f64> = (0..6).map(|i| (10 * me + i) as f64).collect();
+        // Place i gets i + 1 of them.
+        let from: Vec<usize> = vec![me + 1; 3];
+        let leases = (sent, vec![0.0; 3 * (me + 1)]);
+        let moved = world.start_all_to_all("x", leases, [&[1, 2, 3], &from])?;
+        let data = vec![me as f32; 5];
+        let told = world.start_broadcast("x", data, 2)?;
+        let here = world.start_barrier("x")?;
+        here.wait()?;
+        assert_eq!(told.wait()?, [2.0; 5]);
+        let (sent, got) = moved.wait()?;
+        assert_eq!(sent[0], 10.0 * me as f64);
+        let start = me * (me + 1) / 2;
+        let of =
+            |from: usize| (start..=start + me).map(move |i| (10 * from + i) as f64);
+        assert_eq!(got, (0..3).flat_map(of).collect::<Vec<f64>>());
+        let lines = world.ledger().lines();
+        let operations: Vec<&str> = lines.iter().map(|line| line.operation).collect();
+        assert_eq!(operations, ["all_to_all", "barrier", "broadcast"]);
+        let wrong = world.start_broadcast("x", vec![0f32], 3).err().unwrap();
+        let what = "place 3, expected 0 to 2, at shared/comm/tests/comm/started.rs:";
+        assert!(wrong.to_string().contains(what), "{wrong}");
+        let leases = (vec![0f32; 2], vec![0f32; 3]);
+        let wrong = world.start_all_to_all("x", leases, [&[1, 1, 1], &[1, 1, 1]]);
+        assert!(wrong.err().unwrap().to_string().contains("2 elements, expected 3"));
+        Result::Ok(())
+    })
+    .unwrap();
+}

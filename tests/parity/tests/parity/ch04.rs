@@ -41,8 +41,8 @@ fn fp64_is_chapter_1_to_the_ninth_digit() {
 }
 
 /// Rounding in another order, and nothing else: about as near to fp64 as one rank is.
-/// Four times, since twenty steps of Adam multiply what two orders of one sum differ by,
-/// and which of the two is nearer is chance.
+/// Four times, since twenty steps of Adam multiply what two orders of one sum differ
+/// by, and which of the two is nearer is chance.
 #[test]
 fn fp32_is_as_near_to_fp64_as_one_rank_is() {
     for case in layouts() {
