@@ -327,6 +327,19 @@ pub const CASES: &[Case] = &[
         says: &["rank 0: has returned", "call 1 of group world [0, 1, 2]; waits for "],
         ended: &[],
     },
+    // Few enough bytes to be on their way before anybody asks for them.
+    Case {
+        name: "a_message_that_nobody_receives",
+        ranks: 2,
+        debug: ANY,
+        run: |world| match world.rank() {
+            0 => world.send("act", &[1f32; 4], 1),
+            _ => Ok(()),
+        },
+        told: &[0],
+        says: &["send to place 1 of 4 f32", "rank 1: has returned"],
+        ended: &[],
+    },
     Case {
         name: "asking_again_and_again",
         ranks: 2,

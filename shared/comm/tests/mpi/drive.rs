@@ -117,13 +117,19 @@ fn start(case: &str, ranks: usize, debug: bool, chunk: &str, limit: Duration) ->
     let mut command = Command::new(&mpirun);
     // Several ranks share a core here.
     command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
-    command.args(["--tag-output", "-n", &ranks.to_string()]);
-    command.arg(program).arg(case);
-    command.env("FERROTRON_COMM_DEBUG", if debug { "1" } else { "0" });
-    command.env("RUST_BACKTRACE", "0");
-    if !chunk.is_empty() {
-        command.env("FERROTRON_COMM_CHUNK", chunk);
+    command.args(["--tag-output", "-n", "1"]);
+    // What rank 0 is told holds for all.
+    let set = |name: &str, value: &str| ["-x".to_string(), format!("{name}={value}")];
+    if debug {
+        command.args(set("FERROTRON_COMM_DEBUG", "1"));
     }
+    if !chunk.is_empty() {
+        command.args(set("FERROTRON_COMM_CHUNK", chunk));
+    }
+    command.arg(&program).args([case, ":", "-n", &(ranks - 1).to_string()]);
+    command.arg(&program).arg(case);
+    command.env_remove("FERROTRON_COMM_DEBUG").env_remove("FERROTRON_COMM_CHUNK");
+    command.env("RUST_BACKTRACE", "0");
     let start = Instant::now();
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(
