@@ -49,6 +49,11 @@ pub fn all(names: &[String]) {
             .concat();
             let hosts = run.said.lines().filter_map(|line| line.split_once(" is on "));
             let hosts: BTreeSet<&str> = hosts.map(|(_, host)| host).collect();
+            let expected = std::env::var("HOSTS").map_or(1, |n| n.parse().unwrap_or(0));
+            let outcome = match hosts.len() {
+                n if n == expected => outcome,
+                n => outcome.and(Err(format!("on {n} hosts, expected {expected}"))),
+            };
             let hosts = Vec::from_iter(hosts).join(", ");
             report(format!("parity on {ranks}{how}, on {hosts}"), &run, outcome);
         }
@@ -117,18 +122,10 @@ fn start(case: &str, ranks: usize, debug: bool, chunk: &str, limit: Duration) ->
     let mut command = Command::new(&mpirun);
     // Several ranks share a core here.
     command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
-    command.args(["--tag-output", "-n", "1"]);
-    // What rank 0 is told holds for all.
-    let set = |name: &str, value: &str| ["-x".to_string(), format!("{name}={value}")];
-    if debug {
-        command.args(set("FERROTRON_COMM_DEBUG", "1"));
-    }
-    if !chunk.is_empty() {
-        command.args(set("FERROTRON_COMM_CHUNK", chunk));
-    }
-    command.arg(&program).args([case, ":", "-n", &(ranks - 1).to_string()]);
+    command.args(["--tag-output", "-n", &ranks.to_string()]);
     command.arg(&program).arg(case);
-    command.env_remove("FERROTRON_COMM_DEBUG").env_remove("FERROTRON_COMM_CHUNK");
+    command.env("FERROTRON_COMM_DEBUG", if debug { "1" } else { "0" });
+    command.env("FERROTRON_COMM_CHUNK", chunk);
     command.env("RUST_BACKTRACE", "0");
     let start = Instant::now();
     let mut child =
