@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{Builder, ThreadId};
 use std::time::Duration;
 
+/// How long the start of MPI may take: the other processes have to start it, too.
+const START: Duration = Duration::from_secs(60);
+
 /// How long the end of the program waits for the end of MPI.
 const END: Duration = Duration::from_secs(30);
 
@@ -91,7 +94,13 @@ impl Desk {
         };
         let no_thread = |_| Error::new("no thread for MPI");
         Builder::new().name("mpi".into()).spawn(run).map_err(no_thread)?;
-        let desk = opened.recv().map_err(|_| Error::new("MPI did not start"))??;
+        let no_start = |_| {
+            Error::new(format!(
+                "MPI did not start within {START:?}: has another process ended before \
+                 its launch?"
+            ))
+        };
+        let desk = opened.recv_timeout(START).map_err(no_start)??;
         let reporter = desk.clone();
         signal::listen(move || reporter.report())?;
         // SAFETY: the handler is a function of this program, and may be called at its

@@ -30,6 +30,8 @@ pub(super) struct Driver {
     pub run: Run,
     /// Letters of launches that have not begun here.
     pub early: Vec<(usize, Envelope)>,
+    /// Ranks whose processes end, and their last launches.
+    pub gone: Vec<(usize, u64)>,
     /// Letters to this process itself.
     pub own: VecDeque<(usize, Letter)>,
     /// Letters that are under way.
@@ -42,8 +44,8 @@ impl Driver {
     pub fn new(wire: Wire, desk: Arc<Desk>, orders: Receiver<Order>) -> Driver {
         // Before the first.
         let run = Run::new(u64::MAX, wire.rank, wire.size);
-        let (early, own, sent) = Default::default();
-        Driver { wire, desk, orders, run, early, own, sent, ends: None }
+        let (early, gone, own, sent) = Default::default();
+        Driver { wire, desk, orders, run, early, gone, own, sent, ends: None }
     }
     /// Until the process ends.
     pub fn run(mut self) {
@@ -83,8 +85,7 @@ impl Driver {
             }
             self.close()?;
             if self.ends.is_some() && self.desk.doing() == Doing::Nothing {
-                // What it still sends is for launches that others wait for in vain.
-                return Ok(());
+                return self.leave();
             }
         }
     }
@@ -99,6 +100,7 @@ impl Driver {
         match order {
             Order::Begin(number) => {
                 self.run = Run::new(number, rank, self.wire.size);
+                self.check_gone()?;
                 for (from, envelope) in std::mem::take(&mut self.early) {
                     self.sort(from, envelope)?;
                 }
@@ -118,6 +120,18 @@ impl Driver {
                     self.desk.set(Doing::Returned);
                 }
             }
+        }
+        Ok(())
+    }
+    /// The last letters of this process.
+    fn leave(&mut self) -> Result<()> {
+        let rank = self.wire.rank;
+        for other in (0..self.wire.size).filter(|other| *other != rank) {
+            self.send(other, Letter::Leaves)?;
+        }
+        let start = Instant::now();
+        while !self.sent.is_empty() && start.elapsed() < GRACE {
+            self.read()?;
         }
         Ok(())
     }

@@ -38,6 +38,8 @@ pub(super) enum Letter {
     Quiet,
     /// From rank 0: nobody does, so nobody reads what is still being sent.
     AllQuiet,
+    /// To all: my process ends, and this was its last launch.
+    Leaves,
 }
 
 /// One rank's part of a call, without its memory.

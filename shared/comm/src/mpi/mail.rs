@@ -1,4 +1,5 @@
 //! The letters of a driver.
+use super::desk::Doing;
 use super::driver::Driver;
 use super::letters::{Envelope, Letter};
 use super::wire::{Awaited, Transfer};
@@ -53,6 +54,10 @@ impl Driver {
     /// # Errors
     /// MPI's.
     pub(super) fn sort(&mut self, from: usize, envelope: Envelope) -> Result<()> {
+        if let Letter::Leaves = envelope.letter {
+            self.gone.push((from, envelope.launch));
+            return self.check_gone();
+        }
         if envelope.launch != self.run.number {
             self.early.push((from, envelope));
             return Ok(());
@@ -102,5 +107,21 @@ impl Driver {
             }
         }
         Ok(())
+    }
+    /// Nobody can launch again when one of the processes does not.
+    ///
+    /// # Errors
+    /// This one has.
+    pub(super) fn check_gone(&self) -> Result<()> {
+        let number = self.run.number;
+        match self.gone.iter().find(|(_, last)| *last < number) {
+            Some((rank, _)) if self.desk.doing() != Doing::Nothing => {
+                Err(Error::new(format!(
+                    "launch {number} of this process, but rank {rank}'s has ended \
+                     without: all processes make the same launches"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 }

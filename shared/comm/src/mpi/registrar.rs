@@ -76,7 +76,8 @@ impl Registrar {
             Letter::Missing(..)
             | Letter::Returned { .. }
             | Letter::Fails { .. }
-            | Letter::AllQuiet => {}
+            | Letter::AllQuiet
+            | Letter::Leaves => {}
         }
         if let Some(error) = self.world.failure().filter(|_| !self.told) {
             self.told = true;

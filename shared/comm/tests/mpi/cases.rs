@@ -22,7 +22,7 @@ const ANY: &[bool] = &[false, true];
 
 impl Case {
     pub fn run(&self, ranks: usize) -> Result<()> {
-        launch(ranks, |world| {
+        let results = launch(ranks, |world| {
             let result = (self.run)(&world);
             if let Err(error) = &result {
                 tell(&format!("told: {}\n", error.to_string().replace('\n', " | ")));
@@ -31,8 +31,11 @@ impl Case {
                     assert_eq!(world.barrier("after the end").as_ref(), Err(error));
                 }
             }
-            result
+            result.map(|()| world.rank())
         })?;
+        if self.name == AGAIN && results != [1] {
+            launch(ranks, |world| world.barrier("the second time"))?;
+        }
         Ok(())
     }
 }
@@ -324,6 +327,19 @@ pub const CASES: &[Case] = &[
         says: &["rank 0: has returned", "call 1 of group world [0, 1, 2]; waits for "],
         ended: &[],
     },
+    // Few enough bytes to be on their way before anybody asks for them.
+    Case {
+        name: "a_message_that_nobody_receives",
+        ranks: 2,
+        debug: ANY,
+        run: |world| match world.rank() {
+            0 => world.send("act", &[1f32; 4], 1),
+            _ => Ok(()),
+        },
+        told: &[0],
+        says: &["send to place 1 of 4 f32", "rank 1: has returned"],
+        ended: &[],
+    },
     Case {
         name: "asking_again_and_again",
         ranks: 2,
@@ -468,7 +484,19 @@ pub const CASES: &[Case] = &[
         says: &["as asked"],
         ended: &[(1, &["rank 1: terminated while computing"])],
     },
+    Case {
+        name: AGAIN,
+        ranks: 3,
+        debug: ANY,
+        run: |world| world.barrier("the first time"),
+        told: &[],
+        says: &[],
+        ended: &[(0, &["launch 1 of this process, but rank 1's has ended without"])],
+    },
 ];
+
+/// Of three processes, one launches once, the others twice.
+const AGAIN: &str = "one_launches_once";
 
 /// As by another's hand.
 fn kill() {

@@ -49,6 +49,11 @@ pub fn all(names: &[String]) {
             .concat();
             let hosts = run.said.lines().filter_map(|line| line.split_once(" is on "));
             let hosts: BTreeSet<&str> = hosts.map(|(_, host)| host).collect();
+            let expected = std::env::var("HOSTS").map_or(1, |n| n.parse().unwrap_or(0));
+            let outcome = match hosts.len() {
+                n if n == expected => outcome,
+                n => outcome.and(Err(format!("on {n} hosts, expected {expected}"))),
+            };
             let hosts = Vec::from_iter(hosts).join(", ");
             report(format!("parity on {ranks}{how}, on {hosts}"), &run, outcome);
         }
@@ -118,12 +123,10 @@ fn start(case: &str, ranks: usize, debug: bool, chunk: &str, limit: Duration) ->
     // Several ranks share a core here.
     command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
     command.args(["--tag-output", "-n", &ranks.to_string()]);
-    command.arg(program).arg(case);
+    command.arg(&program).arg(case);
     command.env("FERROTRON_COMM_DEBUG", if debug { "1" } else { "0" });
+    command.env("FERROTRON_COMM_CHUNK", chunk);
     command.env("RUST_BACKTRACE", "0");
-    if !chunk.is_empty() {
-        command.env("FERROTRON_COMM_CHUNK", chunk);
-    }
     let start = Instant::now();
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(

@@ -18,6 +18,13 @@ fn main() {
 
 /// One rank of a case.
 fn rank(ranks: usize, case: &str) {
+    // What rank 0 is told holds for all, and so the others are not told.
+    if std::env::var("OMPI_COMM_WORLD_RANK").is_ok_and(|rank| rank != "0") {
+        for name in ["FERROTRON_COMM_DEBUG", "FERROTRON_COMM_CHUNK"] {
+            // SAFETY: there is no other thread yet.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
     let outcome = match (case, cases::find(case)) {
         ("parity", _) => parity::check(ranks),
         (_, Some(case)) => case.run(ranks),
