@@ -253,7 +253,8 @@ impl Group {
             return Ok(());
         }
         Err(Error::new(format!(
-            "rank {}: {op} in group {}: {what} has {n} elements, expected {want}, at {}",
+            "rank {}: {op} in group {}: {what} has {n} elements, expected {want}, at \
+             {}",
             self.world_rank(),
             self.0.title,
             Location::caller()
@@ -292,7 +293,8 @@ impl Group {
             return Ok(());
         }
         Err(Error::new(format!(
-            "rank {}: an average in group {}: {} numbers have no average: sum them, at {}",
+            "rank {}: an average in group {}: {} numbers have no average: sum them, \
+             at {}",
             self.world_rank(),
             self.0.title,
             T::DTYPE.as_str(),
