@@ -85,10 +85,13 @@ pub(crate) fn launch<T: Send, E: Display + Send>(
         return result.map(|result| vec![result]).map_err(Error::new);
     };
     let text = first.to_string();
+    // All ranks may have failed alike: that is told once.
+    let alike = |own: &str| {
+        let said = own.split_once(": ").map_or(own, |(_rank, said)| said);
+        own.contains(&text) || text.contains(said)
+    };
     match why.map(|why| why.to_string()) {
-        Some(own) if !own.contains(&text) && !text.contains(&own) => {
-            Err(Error::new(format!("{text}\nand then {own}")))
-        }
+        Some(own) if !alike(&own) => Err(Error::new(format!("{text}\nand then {own}"))),
         _ if origin == rank => Err(first),
         // It is told elsewhere.
         _ => std::process::exit(1),
