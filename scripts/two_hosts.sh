@@ -71,6 +71,10 @@ END
 chmod +x "$folder/agent" "$folder/mpirun"
 
 if [ $# = 0 ]; then
+    # The chapters' parity with chapter 1, two ranks on each host.
+    cargo build --locked --quiet --package parity --features mpi
+    "$folder/mpirun" --allow-run-as-root --oversubscribe --bind-to none -n 4 \
+        "${CARGO_TARGET_DIR:-$PWD/target}/debug/parity_of_processes"
     set -- parity another_shape everyone_sends_first one_returns_early one_fails \
         one_panics one_exits one_is_killed one_is_killed_in_the_middle
 fi

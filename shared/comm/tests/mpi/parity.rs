@@ -49,7 +49,7 @@ fn everything(world: &Group) -> Result<Seen> {
     numbers::<u8>(world, &mut seen)?;
     started(world, &mut seen)?;
     groups(world, &mut seen)?;
-    for (family, group, op, entry) in world.ledger().entries() {
+    for comm::Line { family, group, operation: op, entry } in world.ledger().lines() {
         let line = format!("{} calls, {} bytes", entry.calls, entry.bytes);
         seen.push((format!("ledger: {family} {group} {op}"), line.into_bytes()));
         assert!(op == "send" || op == "recv" || entry.exposed.as_nanos() > 0);
@@ -168,6 +168,14 @@ fn started(world: &Group, seen: &mut Seen) -> Result<()> {
     seen.push(("blocking".into(), bytes(&x)));
     seen.push(("before it".into(), bytes(&pending.wait()?)));
     drop(world.start_all_reduce("x", data::<f32>(me, 5000), Reduce::Sum)?);
+    let counts: Vec<usize> = (0..size).map(|i| 3 * i + 1).collect();
+    let leases =
+        (data::<f16>(me, counts.iter().sum()), data::<f16>(0, size * (3 * me + 1)));
+    let moved = world.start_all_to_all("x", leases, [&counts, &vec![3 * me + 1; size]]);
+    let told = world.start_broadcast("x", data::<i64>(me, 77), size - 1)?;
+    world.start_barrier("x")?.wait()?;
+    seen.push(("told".into(), bytes(&told.wait()?)));
+    seen.push(("moved".into(), bytes(&moved?.wait()?.1)));
     // Messages cross, and a rank that only asks comes to an end.
     let (next, previous) = ((me + 1) % size, (me + size - 1) % size);
     let mut sent = vec![];
