@@ -154,5 +154,16 @@ fn the_readme_quotes_captured_runs() {
             ),
         );
         assert!(readme.contains(&row), "{preset}: expected {row}");
+        let run = format!("compare_ddp_{preset}");
+        let value = |metric: &str| {
+            book_tool::runs::value(&runs, &format!("{run}.{metric} .2")).unwrap()
+        };
+        let beside = format!(
+            "{}× ({}–{}) at `{preset}`",
+            value("speed_ratio"),
+            value("speed_ratio_min"),
+            value("speed_ratio_max"),
+        );
+        assert!(readme.contains(&beside), "{preset}: expected {beside}");
     }
 }
