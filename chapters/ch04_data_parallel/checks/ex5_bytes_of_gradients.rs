@@ -142,13 +142,9 @@ fn the_chapters_program_books_as_much() {
             let flats = &outcome.params.flats;
             let buckets: Vec<usize> = flats.iter().map(|f| f.grads.len()).collect();
             let got = gradient_bytes(&buckets, DType::F32, dp, micro_batches, 2);
-            let bytes = |line: &serde_json::Value| {
-                let ours = line["family"] == "gradients";
-                if ours { line["bytes"].as_u64().unwrap_or(0) } else { 0 }
-            };
-            let lines = outcome.steps.iter().map(|step| step.extra.get("comm"));
-            let lines = lines.flatten().map(|lines| lines.as_array());
-            let want: u64 = lines.flatten().flatten().map(bytes).sum();
+            let ours = outcome.communication.iter();
+            let ours = ours.filter(|line| line.family == "gradients");
+            let want: u64 = ours.map(|line| line.entry.bytes).sum();
             assert!(
                 got == want,
                 "the chapter's program, 2 steps of {micro_batches} micro-batches on \

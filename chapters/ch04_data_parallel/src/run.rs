@@ -19,6 +19,8 @@ pub struct Outcome {
     pub val_loss: Option<f64>,
     /// The weights after, and the gradients of, the last step.
     pub params: Params,
+    /// What the training's communication was, by what it was for.
+    pub communication: Vec<comm::Line>,
     /// Whether the user ended it early.
     pub interrupted: bool,
 }
@@ -91,7 +93,7 @@ fn rank(
         log.say(&introduction(config, inputs, &params));
     }
 
-    let (mut steps, mut communicated) = (vec![], None);
+    let (mut steps, mut communication, mut table) = (vec![], vec![], None);
     let trained = trace::record(config.trace.as_deref(), world, || {
         world.ledger().reset();
         train::train(
@@ -107,7 +109,8 @@ fn rank(
             interrupt,
             &mut steps,
         )?;
-        communicated = communication(world);
+        communication = world.ledger().lines();
+        table = communication_table(world);
         Ok(())
     });
     // Whatever ended the training, what was learnt until then is not lost.
@@ -137,19 +140,19 @@ fn rank(
             memory,
             interrupted,
         })?;
-        if let (Some(communicated), false) = (communicated, config.quiet) {
-            runlog::say(&communicated);
+        if let (Some(table), false) = (table, config.quiet) {
+            runlog::say(&table);
         }
         // Random tokens teach nothing that could be read.
         if !interrupted && !config.quiet && !config.is_random() && config.sample > 0 {
             show_sample(config, inputs, &model)?;
         }
     }
-    Ok(Outcome { steps, val_loss, params, interrupted })
+    Ok(Outcome { steps, val_loss, params, communication, interrupted })
 }
 
 /// What the training cost this rank in communication, if there are others.
-fn communication(world: &Group) -> Option<String> {
+fn communication_table(world: &Group) -> Option<String> {
     if world.size() == 1 {
         return None;
     }

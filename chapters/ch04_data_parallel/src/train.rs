@@ -127,11 +127,7 @@ pub fn train(
             }
         }
 
-        let comm = world.ledger().take();
-        if !comm.is_empty() {
-            extra.insert("comm".into(), serde_json::to_value(comm)?);
-        }
-        let report = Step {
+        let mut report = Step {
             step,
             loss: loss[0],
             grad_norm,
@@ -145,6 +141,11 @@ pub fn train(
         // Made, whether or not it can be written down.
         steps.push(report.clone());
         if let Some(log) = &mut log {
+            // For the record alone: all steps are kept, and this is long.
+            let comm = world.ledger().take();
+            if !comm.is_empty() {
+                report.extra.insert("comm".into(), serde_json::to_value(comm)?);
+            }
             log.step(&report)?;
         }
     }

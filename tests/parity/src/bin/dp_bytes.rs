@@ -1,5 +1,5 @@
 //! What data parallelism sends in a step, counted beside its closed form.
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use ch04_data_parallel::config::Precision;
 use ch04_data_parallel::run::Outcome;
 use ch04_data_parallel::{Config, run};
@@ -88,15 +88,10 @@ fn show(
 }
 
 /// Calls and bytes that a rank booked for the gradients of its only step.
-fn booked(rank: &Outcome) -> Result<[u64; 2]> {
-    let lines = rank.steps.first().and_then(|step| step.extra["comm"].as_array());
-    let lines = lines.context("a step without a ledger")?;
-    let mut sums = [0, 0];
-    for line in lines.iter().filter(|line| line["family"] == "gradients") {
-        for (sum, name) in sums.iter_mut().zip(["calls", "bytes"]) {
-            let number = line[name].as_u64();
-            *sum += number.ok_or_else(|| anyhow!("no {name} in {line}"))?;
-        }
-    }
-    Ok(sums)
+fn booked(rank: &Outcome) -> [u64; 2] {
+    let ours = rank.communication.iter();
+    let ours = ours.filter(|line| line.family == "gradients");
+    ours.fold([0, 0], |[calls, bytes], line| {
+        [calls + line.entry.calls, bytes + line.entry.bytes]
+    })
 }
