@@ -1,5 +1,5 @@
 //! What data parallelism sends in a step, counted beside its closed form.
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ch04_data_parallel::config::Precision;
 use ch04_data_parallel::run::Outcome;
 use ch04_data_parallel::{Config, run};
@@ -67,7 +67,7 @@ fn show(
         ..Config::default()
     };
     let ranks = run(&config)?;
-    let counted = ranks.iter().map(booked).collect::<Result<Vec<_>>>()?;
+    let counted: Vec<[u64; 2]> = ranks.iter().map(booked).collect();
     let [calls, bytes] = counted[0];
     let params = &ranks[0].params;
     // Gradients are in the type that sums are made in.
