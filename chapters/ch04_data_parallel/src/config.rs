@@ -147,7 +147,7 @@ pub struct Config {
     #[arg(long, value_name = "FILE.jsonl")]
     pub log: Option<PathBuf>,
 
-    /// Write what each rank did and when to this file, for https://ui.perfetto.dev;
+    /// Write what each rank did and when to this file, for ui.perfetto.dev or Chrome;
     /// for short runs
     #[arg(long, value_name = "FILE.json")]
     pub trace: Option<PathBuf>,
