@@ -3,9 +3,14 @@ use crate::error::{Error, Result};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::Builder;
+use std::time::Duration;
 
 /// As shells report SIGTERM.
 const STATUS: c_int = 128 + libc::SIGTERM;
+
+/// After the last words. mpirun, which is ending the run, may not read what a process
+/// said that is gone already; it kills after a second.
+const LINGER: Duration = Duration::from_millis(300);
 
 /// Where the handler writes to.
 static BELL: AtomicI32 = AtomicI32::new(-1);
@@ -30,6 +35,7 @@ pub(super) fn listen(report: impl Fn() + Send + 'static) -> Result<()> {
         // SAFETY: one byte fits there.
         while unsafe { libc::read(ends[0], (&raw mut byte).cast(), 1) } != 1 {}
         report();
+        std::thread::sleep(LINGER);
         // SAFETY: ends the process at once, whatever its threads are doing.
         unsafe { libc::_exit(STATUS) }
     };
