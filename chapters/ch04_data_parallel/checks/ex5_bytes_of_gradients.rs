@@ -4,6 +4,7 @@ use crate::answer::ex5_bytes_of_gradients::*;
 use candle_core::{DType, Result};
 use ch04_data_parallel::Config;
 use ch04_data_parallel::gradients::Gradients;
+use comm::{Layout, Mesh};
 use params::{Element, Init, ParamBuilder, Real, with_float};
 
 const TYPES: [DType; 4] = [DType::F32, DType::F64, DType::BF16, DType::F16];
@@ -26,9 +27,10 @@ fn booked(
             builder.add(&format!("bucket {i}"), &[*elements], Init::Zeros);
         }
         let params = builder.build(1)?;
+        let mesh = Mesh::new(group.clone(), &Layout::default())?;
         for _ in 0..steps {
             params.begin_step()?;
-            let mut gradients = Gradients::new(&params, &group);
+            let mut gradients = Gradients::new(&params, &mesh);
             for micro in 0..micro_batches {
                 for (i, flat) in params.flats.iter().enumerate().rev() {
                     with_float!(dtype, T => {

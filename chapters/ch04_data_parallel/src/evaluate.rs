@@ -3,13 +3,13 @@ use crate::model::Transformer;
 use crate::train::interrupted;
 use anyhow::Result;
 use candle_core::DType;
-use comm::{Group, Reduce};
+use comm::{Mesh, Reduce};
 use corpus::{Batch, Split, Tokenizer};
 use runlog::Interrupt;
 
 /// The mean loss over the first `sequences` of `data`, in nats per token; `None` if
 /// there is no target, or the user interrupts. Micro-batches are dealt out to the ranks
-/// of `group`; the result is the same on all of them.
+/// that see other data; the result is the same on all of them.
 ///
 /// # Errors
 /// The data cannot be read, or another rank failed.
@@ -18,15 +18,20 @@ pub fn validation_loss(
     data: &Split,
     sequences: usize,
     micro_batch: usize,
-    group: &Group,
+    mesh: &Mesh,
     interrupt: &Interrupt,
 ) -> Result<Option<f64>> {
     let sequences = sequences.min(data.sequences() as usize);
     let (mut loss, mut tokens) = (0.0, 0);
-    let all = (0..sequences).step_by(micro_batch);
-    for first in all.skip(group.rank()).step_by(group.size()) {
-        if interrupt.requested() {
-            break;
+    let peers = mesh.data();
+    // One for each rank, as long as there are any.
+    for round in (0..sequences).step_by(micro_batch * peers.size()) {
+        if interrupted(mesh.world(), interrupt)? {
+            return Ok(None);
+        }
+        let first = round + peers.rank() * micro_batch;
+        if first >= sequences {
+            continue;
         }
         let batch = data.batch(first as u64, micro_batch.min(sequences - first))?;
         let sum = model.loss(&batch, 1.0)?;
@@ -34,10 +39,9 @@ pub fn validation_loss(
         tokens += batch.target_count();
     }
     let mut sums = [loss, tokens as f64];
-    group.all_reduce("validation", &mut sums, Reduce::Sum)?;
+    peers.all_reduce("validation", &mut sums, Reduce::Sum)?;
     let [loss, tokens] = sums;
-    let measured = tokens > 0.0 && !interrupted(group, interrupt)?;
-    Ok(measured.then(|| loss / tokens))
+    Ok((tokens > 0.0).then(|| loss / tokens))
 }
 
 /// Below 1, likely tokens are drawn more often than the model says.

@@ -1,6 +1,6 @@
 //! Gradients on their way to the other ranks, while backward makes the next ones.
 use candle_core::Result;
-use comm::{Group, Reduce};
+use comm::{Group, Mesh, Reduce};
 use params::{Element, Param, Params, with_float};
 
 /// The gradients of one step, which become the sums over all ranks, bucket by bucket
@@ -23,9 +23,10 @@ pub struct Gradients<'a> {
 }
 
 impl Gradients<'_> {
-    /// `group` is the ranks that hold the same parameters and see other data.
-    pub fn new<'a>(params: &'a Params, group: &'a Group) -> Gradients<'a> {
-        Gradients { params, group, unstarted: params.flats.len(), started: vec![] }
+    /// They are summed over the ranks that hold the same parameters and see other data.
+    pub fn new<'a>(params: &'a Params, mesh: &'a Mesh) -> Gradients<'a> {
+        let (group, unstarted) = (mesh.data(), params.flats.len());
+        Gradients { params, group, unstarted, started: vec![] }
     }
     /// Starts to sum the buckets from `first` on, of which this rank's gradients are
     /// complete; those that were started before are left alone. Until

@@ -126,7 +126,7 @@ fn rank(
         &inputs.data.validation,
         config.validation_sequences,
         config.micro_batch,
-        mesh.data(),
+        &mesh,
         interrupt,
     )?;
     let memory = world.memory()?;

@@ -62,7 +62,7 @@ pub fn train(
         peers.all_reduce("tokens", &mut tokens, Reduce::Sum)?;
         let [tokens] = tokens;
         params.begin_step()?;
-        let mut gradients = Gradients::new(params, peers);
+        let mut gradients = Gradients::new(params, mesh);
         let loss_scaled_by = loss_scale.as_ref().map_or(1.0, LossScale::scale);
         let (mut loss, mut overflow) = ([0.0], None);
         for (i, batch) in batches.iter().enumerate() {

@@ -5,7 +5,9 @@
 //! [`Group::all_gather`], [`Group::reduce_scatter`], [`Group::all_to_all`],
 //! [`Group::broadcast`], [`Group::barrier`]), and messages between two of them
 //! ([`Group::send`], [`Group::recv`], [`Group::exchange`]). A collective can be started
-//! and waited for later ([`Group::start_all_reduce`] and others). Groups are made of
+//! and waited for later ([`Group::start_all_reduce`] and others). Three of them also
+//! make tensors of tensors ([`Group::all_reduce_tensor`], [`Group::all_gather_tensor`],
+//! [`Group::reduce_scatter_tensor`]). Groups are made of
 //! groups: by hand ([`Group::subgroup`]), by color ([`Group::split`]), or as the axes
 //! of a [`Mesh`].
 //!
@@ -56,6 +58,7 @@ mod mpi;
 mod number;
 mod pending;
 mod processes;
+mod tensors;
 mod threads;
 mod world;
 
@@ -68,3 +71,4 @@ pub use mesh::{Layout, Mesh};
 pub use number::Number;
 pub use pending::Pending;
 pub use processes::{processes, ranks_here};
+pub use tensors::PendingTensor;

@@ -161,13 +161,34 @@ impl Mesh {
         let own = all.into_iter().find(|group| group.contains(&me));
         self.world.subgroup(name, &own.unwrap_or_else(|| vec![me]))
     }
+    /// Divides the axis `name` into groups of `n` neighbours, of which this rank's is
+    /// from here on the axis `part`. Every rank does so, with the same `n`.
+    ///
+    /// # Errors
+    /// There is no such axis, there is one named `part`, or `n` does not divide its
+    /// size.
+    pub fn divide(&mut self, name: &str, n: usize, part: &str) -> Result<()> {
+        let axis = self.axis(name)?;
+        let (size, rank) = (axis.size(), axis.rank());
+        if n == 0 || !size.is_multiple_of(n) || self.groups.contains_key(part) {
+            return Err(Error::new(format!(
+                "the {size} ranks of `{name}` in groups of {n}, as `{part}`: expected a \
+                 divisor of {size}, and a name that is new"
+            )));
+        }
+        let first = rank / n * n;
+        let places: Vec<usize> = (first..first + n).collect();
+        let group = axis.subgroup(part, &places)?;
+        self.groups.insert(part.to_string(), group);
+        Ok(())
+    }
     /// All ranks.
     pub fn world(&self) -> &Group {
         &self.world
     }
     /// The ranks that differ from this one along that axis only: `tp`, `cp`, `dp`,
     /// `pp`; of experts `etp`, `ep`, `edp`; along several `tp-cp`, `etp-ep`, `data` and
-    /// `model`.
+    /// `model`; and what [`Mesh::divide`] made.
     ///
     /// # Errors
     /// There is no such axis.

@@ -11,11 +11,12 @@
 //! | --- | --- |
 //! | [`embedding`] | tokens to `[batch, seq, hidden]` |
 //! | [`linear`] | one or several matrices with one input |
+//! | [`input_gradient`], [`weight_gradient`] | the halves of its backward |
 //! | [`rms_norm`], [`qk_norm`] | normalization of tokens, of queries and keys |
 //! | [`rope`] | rotation by position |
 //! | [`attention`] | causal, grouped heads, packed documents; no score matrix |
 //! | [`swiglu`], [`add`] | the gate, the residual connection |
-//! | [`head_loss`] | output matrix and cross-entropy, never all logits |
+//! | [`head_loss`], [`head_loss_of_part`] | output matrix, cross-entropy; never all logits |
 //! | [`adamw`](fn@adamw), [`sum_of_squares`] | the optimizer's pass, and the norm |
 //!
 //! All run in f64, f32, bf16 and f16; the 16-bit types are for storage, sums are in
@@ -42,8 +43,8 @@ pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::attention;
 pub use elementwise::{add, swiglu};
 pub use flops::{attention_flops, flops};
-pub use head::{IGNORE, embedding, head_loss};
-pub use linear::linear;
+pub use head::{IGNORE, RowSum, embedding, head_loss, head_loss_of_part};
+pub use linear::{input_gradient, linear, weight_gradient};
 pub use norm::{qk_norm, rms_norm};
 pub use observe::{Pass, observe};
 pub use rope::{Rope, rope};

@@ -17,12 +17,23 @@ use params::{Element, Param, Real, accumulate, values, with_float};
 /// # Errors
 /// Shapes or types do not fit, or the parameters do not lie side by side.
 pub fn linear(x: &Tensor, weights: &[Param], biases: &[Param]) -> Result<Tensor> {
+    let out = product(x, weights, biases)?;
+    let (saved, weights, biases) = (save(x), weights.to_vec(), biases.to_vec());
+    note("linear", &out, &[x], move |dy| {
+        let dx = input_gradient(&dy, &weights)?;
+        weight_gradient(&saved.get()?, &dy, &weights, &biases)?;
+        Ok(vec![dx])
+    });
+    Ok(out)
+}
+
+fn product(x: &Tensor, weights: &[Param], biases: &[Param]) -> Result<Tensor> {
     let (inputs, outputs) = dimensions(x, weights)?;
     let biased: usize = biases.iter().map(|bias| bias.shard().elements()).sum();
     if biased != outputs && !biases.is_empty() {
         bail!("{}: {outputs} outputs, {biased} biases", weights[0].name())
     }
-    let out = with_float!(x.dtype(), T => {
+    with_float!(x.dtype(), T => {
         read!(xs: [T] = x);
         let w = values::<T>(weights)?;
         let rows = xs.len() / inputs;
@@ -36,17 +47,7 @@ pub fn linear(x: &Tensor, weights: &[Param], biases: &[Param]) -> Result<Tensor>
         let (a, b) = (Mat::new(xs, rows, inputs), Mat::new(&w, outputs, inputs));
         gemm(MatMut::new(&mut out, rows, outputs), store, a, b.t(), On::AllThreads);
         tensor(out, with_width(x, outputs)?)
-    })?;
-    let (saved, weights, biases) = (save(x), weights.to_vec(), biases.to_vec());
-    note("linear", &out, &[x], move |dy| {
-        let dx = input_gradient(&dy, &weights)?;
-        weight_gradient(&saved.get()?, &dy, &weights)?;
-        if !biases.is_empty() {
-            bias_gradient(&dy, &biases)?;
-        }
-        Ok(vec![dx])
-    });
-    Ok(out)
+    })
 }
 
 /// `(in, Σ out)`, checked against `x`.
@@ -71,8 +72,12 @@ fn dimensions(x: &Tensor, weights: &[Param]) -> Result<(usize, usize)> {
     Ok((inputs, outputs))
 }
 
-/// `dx = dy W`, `[.., Σ out]` to `[.., in]`.
-fn input_gradient(dy: &Tensor, weights: &[Param]) -> Result<Tensor> {
+/// One half of [`linear`]'s backward: `dx = dy W`, `[.., Σ out]` to `[.., in]`. For an
+/// operation that has something to do between the halves.
+///
+/// # Errors
+/// As for [`linear`].
+pub fn input_gradient(dy: &Tensor, weights: &[Param]) -> Result<Tensor> {
     let (outputs, inputs) = (dy.dim(D::Minus1)?, weights[0].shard().shape[1]);
     with_float!(dy.dtype(), T => {
         read!(dys: [T] = dy);
@@ -85,8 +90,20 @@ fn input_gradient(dy: &Tensor, weights: &[Param]) -> Result<Tensor> {
     })
 }
 
-/// `dW += dyᵀ x`.
-fn weight_gradient(x: &Tensor, dy: &Tensor, weights: &[Param]) -> Result<()> {
+/// The other half: adds `dyᵀ x` to the main gradients of the `weights`, and the sum of
+/// `dy` over all tokens to those of the `biases`.
+///
+/// # Errors
+/// As for [`linear`].
+pub fn weight_gradient(
+    x: &Tensor,
+    dy: &Tensor,
+    weights: &[Param],
+    biases: &[Param],
+) -> Result<()> {
+    if !biases.is_empty() {
+        bias_gradient(dy, biases)?;
+    }
     let (outputs, inputs) = (dy.dim(D::Minus1)?, x.dim(D::Minus1)?);
     with_float!(dy.dtype(), T => {
         read!(dys: [T] = dy);

@@ -14,11 +14,19 @@ pub struct Shard {
     pub global_shape: Vec<usize>,
     /// The index in the whole tensor of the first element held here.
     pub offset: Vec<usize>,
-    /// The shape of what is held here.
+    /// The shape of what is held here, padding included.
     pub shape: Vec<usize>,
+    /// So many indices of the first dimension, the last ones held here, are of no
+    /// element of the tensor. They are zero, and whoever uses them leaves them out of
+    /// the result.
+    pub padding: usize,
     /// Which copy this is where several ranks hold the same slice. Copy 0 is the one
     /// that counts in norms and is written to checkpoints.
     pub replica: usize,
+    /// The group of ranks, all with a copy of the slice, each of which comes to a part
+    /// of its gradient only: the gradient is their sum. `None`: backward comes to the
+    /// whole on every rank that has a copy.
+    pub partial: Option<&'static str>,
 }
 
 impl Shard {
@@ -29,7 +37,9 @@ impl Shard {
             global_shape: shape.to_vec(),
             offset: vec![0; shape.len()],
             shape: shape.to_vec(),
+            padding: 0,
             replica: 0,
+            partial: None,
         }
     }
     /// Keeps the indices `part` of dimension `dim`, counted from what was kept before.
@@ -47,14 +57,37 @@ impl Shard {
         self.shape[dim] = part.len();
         self
     }
+    /// Adds `n` indices of padding to the first dimension.
+    pub fn pad(mut self, n: usize) -> Shard {
+        self.shape[0] += n;
+        self.padding += n;
+        self
+    }
     /// Says which copy of the slice this is.
     pub fn replica(mut self, replica: usize) -> Shard {
         self.replica = replica;
         self
     }
-    /// The number of elements held here.
+    /// Says that its gradient is the sum of what the ranks of `group` come to.
+    pub fn partial(mut self, group: &'static str) -> Shard {
+        self.partial = Some(group);
+        self
+    }
+    /// The number of elements held here, padding included.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
+    }
+    /// The shape of what is held here of the tensor itself, without padding.
+    pub fn held(&self) -> Vec<usize> {
+        let mut held = self.shape.clone();
+        if let Some(first) = held.first_mut() {
+            *first -= self.padding;
+        }
+        held
+    }
+    /// The number of elements of the tensor held here: they come first, padding after.
+    pub fn held_elements(&self) -> usize {
+        self.held().iter().product()
     }
     /// Whether the elements count in norms: once over all ranks.
     pub fn counts(&self) -> bool {
@@ -65,7 +98,8 @@ impl Shard {
     pub fn is_matrix(&self) -> bool {
         self.global_shape.len() > 1
     }
-    /// Where element `local` of the slice is in the whole tensor, both row-major.
+    /// Where element `local` of the slice, not of its padding, is in the whole tensor,
+    /// both row-major.
     pub fn global_index(&self, mut local: usize) -> usize {
         let (mut global, mut stride) = (0, 1);
         for dim in (0..self.shape.len()).rev() {
@@ -93,7 +127,7 @@ impl Init {
     ///
     /// Each is a pure function of the seed, the parameter's name and the element's
     /// index in the whole tensor, so every layout of ranks starts from the same weights
-    /// and no rank ever builds a tensor of which it holds a part.
+    /// and no rank ever builds a tensor of which it holds a part. Padding is zero.
     pub fn draw(
         self,
         seed: u64,
@@ -101,7 +135,9 @@ impl Init {
         range: Range<usize>,
     ) -> impl Iterator<Item = f64> + '_ {
         let key = shard.name.bytes().fold(mix(seed), |key, b| mix(key ^ b as u64));
+        let held = shard.held_elements();
         range.map(move |local| match self {
+            _ if local >= held => 0.0,
             Init::Zeros => 0.0,
             Init::Ones => 1.0,
             Init::Normal(std) => std * normal(key, shard.global_index(local) as u64),
@@ -149,8 +185,11 @@ mod tests {
                 .collect();
             assert_eq!(draw(&part, 3), want);
         }
-        let twice = whole.narrow(0, 1..4).narrow(0, 1..2);
+        let twice = whole.clone().narrow(0, 1..4).narrow(0, 1..2);
         assert_eq!(draw(&twice, 3), all[14..21]);
+        let padded = whole.narrow(0, 4..5).pad(2);
+        assert_eq!((padded.held(), padded.held_elements()), (vec![1, 7], 7));
+        assert_eq!(draw(&padded, 3), [&all[28..], &[0.0; 14]].concat());
     }
 
     #[test]

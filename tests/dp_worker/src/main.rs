@@ -11,7 +11,7 @@ use ch04_data_parallel::optimizer::{AdamW, Hyper};
 use ch04_data_parallel::recompute::Recompute;
 use ch04_data_parallel::{Config, replicas, weights};
 use clap::Parser;
-use comm::{Group, Reduce};
+use comm::{Layout, Mesh, Reduce};
 use corpus::Batch;
 use hub::{Folder, ModelConfig, Weights};
 use params::{ParamBuilder, Params};
@@ -45,7 +45,7 @@ struct Inputs {
 
 /// One rank's part of the training.
 struct Trainer {
-    world: Group,
+    mesh: Mesh,
     model: Transformer,
     params: Params,
     optimizer: AdamW,
@@ -84,21 +84,23 @@ fn main() -> Result<()> {
     };
     comm::launch(args.ranks, |world| {
         let _threads = ops::threads::own(args.threads);
-        let mut trainer = Trainer::new(&inputs, world)?;
+        let mesh = Mesh::new(world, &Layout::default())?;
+        let mut trainer = Trainer::new(&inputs, mesh)?;
         // The first rank reads, and speaks for all.
-        if trainer.world.rank() == 0 {
+        if trainer.mesh.world().rank() == 0 {
             println!("ready");
         }
         while let Some((steps, overlap)) = trainer.asked()? {
             trainer.turn(steps, overlap)?;
         }
-        replicas::check_equal(&trainer.params, &trainer.world)
+        replicas::check_equal(&trainer.params, trainer.mesh.world())
     })?;
     Ok(())
 }
 
 impl Trainer {
-    fn new(inputs: &Inputs, world: Group) -> Result<Trainer> {
+    fn new(inputs: &Inputs, mesh: Mesh) -> Result<Trainer> {
+        let world = mesh.world();
         let share = |tokens: &Tensor| {
             let rows = tokens.dim(0)? / world.size();
             testkit::batch(&tokens.narrow(0, world.rank() * rows, rows)?)
@@ -113,16 +115,16 @@ impl Trainer {
             Transformer::new(config, seq_len, DType::F32, &recompute, &mut builder)?;
         let params = builder.build_zeros()?;
         weights::load(&params, &inputs.weights)?;
-        replicas::check_equal(&params, &world)?;
+        replicas::check_equal(&params, world)?;
         let optimizer = AdamW::new(&params)?;
-        Ok(Trainer { world, model, params, optimizer, batches, made: 0 })
+        Ok(Trainer { mesh, model, params, optimizer, batches, made: 0 })
     }
     /// What the first rank is asked for next: how many steps, and whether gradients are
     /// to be on their way while backward goes on. `None` at the end.
     fn asked(&self) -> Result<Option<(usize, bool)>> {
         let mut asked = [0, 0];
         let mut line = String::new();
-        if self.world.rank() == 0 && std::io::stdin().read_line(&mut line)? > 0 {
+        if self.mesh.world().rank() == 0 && std::io::stdin().read_line(&mut line)? > 0 {
             asked = match line.trim().split_once(' ') {
                 Some((steps, "on")) => [steps.parse()?, 1],
                 Some((steps, "off")) => [steps.parse()?, 0],
@@ -130,26 +132,26 @@ impl Trainer {
             };
             ensure!(asked[0] > 0, "0 steps: expected at least 1");
         }
-        self.world.broadcast::<i64>("asked", &mut asked, 0)?;
+        self.mesh.world().broadcast::<i64>("asked", &mut asked, 0)?;
         Ok((asked[0] > 0).then_some((asked[0] as usize, asked[1] == 1)))
     }
     /// Makes so many steps; the first rank shows what they took.
     fn turn(&mut self, steps: usize, overlap: bool) -> Result<()> {
         let mut turn = Turn::default();
-        self.world.barrier("turn")?;
-        self.world.ledger().reset();
+        self.mesh.world().barrier("turn")?;
+        self.mesh.world().ledger().reset();
         let start = Instant::now();
         for _ in 0..steps {
             self.step(overlap, &mut turn)?;
         }
-        let gradients = self.world.ledger().family("gradients");
-        self.world.barrier("turn")?;
+        let gradients = self.mesh.world().ledger().family("gradients");
+        self.mesh.world().barrier("turn")?;
         let seconds = start.elapsed().as_secs_f64();
         // Of all ranks.
         let mut times =
             [gradients.overlapped, gradients.exposed].map(|time| time.as_secs_f64());
-        self.world.all_reduce("turn", &mut times, Reduce::Average)?;
-        if self.world.rank() == 0 {
+        self.mesh.world().all_reduce("turn", &mut times, Reduce::Average)?;
+        if self.mesh.world().rank() == 0 {
             let Turn { losses, norms, phases } = turn;
             let [forward, backward, waiting, optimizer] = phases;
             let [hidden, exposed] = times;
@@ -165,7 +167,8 @@ impl Trainer {
     }
     /// A step as chapter 4's loop makes it.
     fn step(&mut self, overlap: bool, turn: &mut Turn) -> Result<()> {
-        let Trainer { world, model, params, optimizer, batches, made } = self;
+        let Trainer { mesh, model, params, optimizer, batches, made } = self;
+        let world = mesh.world();
         let batch = &batches[*made % batches.len()];
         *made += 1;
         let mut at = Instant::now();
@@ -177,7 +180,7 @@ impl Trainer {
         let mut tokens = [batch.target_count() as i64];
         world.all_reduce("tokens", &mut tokens, Reduce::Sum)?;
         params.begin_step()?;
-        let mut gradients = Gradients::new(params, world);
+        let mut gradients = Gradients::new(params, mesh);
         let scale = 1.0 / tokens[0] as f64;
         let (loss, tape) = ops::record(|| model.loss(batch, scale))?;
         lap(forward);

@@ -2,7 +2,7 @@
 use candle_core::DType;
 use ch04_data_parallel::gradients::Gradients;
 use ch04_data_parallel::replicas::check_equal;
-use comm::{Group, launch};
+use comm::{Group, Layout, Mesh, launch};
 use params::{Init, ParamBuilder, Params, accumulate};
 
 /// Three flat buffers of sizes that two and three ranks do not divide.
@@ -29,8 +29,10 @@ fn sums(params: &Params) -> Vec<f32> {
     params.iter().flat_map(first).collect()
 }
 
-fn in_three(f: impl Fn(&Params, &Group) -> anyhow::Result<()> + Sync) {
-    launch(3, |world| f(&params(1, DType::BF16), &world)).unwrap();
+fn in_three(f: impl Fn(&Params, &Mesh) -> anyhow::Result<()> + Sync) {
+    let run =
+        |world| f(&params(1, DType::BF16), &Mesh::new(world, &Layout::default())?);
+    launch(3, run).unwrap();
 }
 
 #[test]
@@ -63,25 +65,25 @@ fn one_element_that_differs_is_found() {
 
 #[test]
 fn each_bucket_is_summed_once_whenever_it_leaves() {
-    in_three(|params, world| {
+    in_three(|params, mesh| {
         for starts in [&[2, 1, 0][..], &[1, 1, 2, 0], &[0], &[], &[3, 2]] {
             params.begin_step()?;
-            world.ledger().reset();
-            let mut gradients = Gradients::new(params, world);
+            mesh.world().ledger().reset();
+            let mut gradients = Gradients::new(params, mesh);
             let mut left = 3;
             for first in starts {
                 // Backward has come this far.
                 while left > *first {
                     left -= 1;
-                    fill(params, left, world.rank())?;
+                    fill(params, left, mesh.world().rank())?;
                 }
                 gradients.start(*first)?;
             }
-            (0..left).try_for_each(|flat| fill(params, flat, world.rank()))?;
+            (0..left).try_for_each(|flat| fill(params, flat, mesh.world().rank()))?;
             gradients.finish()?;
             assert_eq!(sums(params), vec![6.0; 27], "{starts:?}");
             // In fp32, of 15, 11 and 1 elements, in thirds.
-            let booked = world.ledger().family("gradients");
+            let booked = mesh.world().ledger().family("gradients");
             assert_eq!([booked.calls, booked.bytes], [3, 4 * 4 * (5 + 4 + 1)]);
         }
         Ok(())
@@ -90,10 +92,10 @@ fn each_bucket_is_summed_once_whenever_it_leaves() {
 
 #[test]
 fn a_bucket_without_its_gradients_does_not_leave() {
-    in_three(|params, world| {
+    in_three(|params, mesh| {
         params.begin_step()?;
-        fill(params, 2, world.rank())?;
-        let mut gradients = Gradients::new(params, world);
+        fill(params, 2, mesh.world().rank())?;
+        let mut gradients = Gradients::new(params, mesh);
         let error = gradients.start(1).unwrap_err().to_string();
         assert!(error.contains("b received no gradient"), "{error}");
         Ok(())
@@ -106,11 +108,13 @@ fn a_failure_in_the_middle_of_backward_reaches_all() {
     for panics in [false, true] {
         let run = |world: Group| -> anyhow::Result<()> {
             let params = params(1, DType::F32);
+            let rank = world.rank();
+            let mesh = Mesh::new(world, &Layout::default())?;
             params.begin_step()?;
-            (0..3).try_for_each(|flat| fill(&params, flat, world.rank()))?;
-            let mut gradients = Gradients::new(&params, &world);
+            (0..3).try_for_each(|flat| fill(&params, flat, rank))?;
+            let mut gradients = Gradients::new(&params, &mesh);
             gradients.start(1)?;
-            if world.rank() == 1 {
+            if rank == 1 {
                 assert!(!panics, "as asked");
                 anyhow::bail!("as asked");
             }
@@ -124,15 +128,15 @@ fn a_failure_in_the_middle_of_backward_reaches_all() {
 
 #[test]
 fn a_bucket_under_way_cannot_be_written() {
-    in_three(|params, world| {
+    in_three(|params, mesh| {
         params.begin_step()?;
-        (0..3).try_for_each(|flat| fill(params, flat, world.rank()))?;
-        let mut gradients = Gradients::new(params, world);
+        (0..3).try_for_each(|flat| fill(params, flat, mesh.world().rank()))?;
+        let mut gradients = Gradients::new(params, mesh);
         gradients.start(1)?;
         let error = fill(params, 1, 0).unwrap_err().to_string();
         assert!(error.contains("wanted to write"), "{error}");
         // The others can, meanwhile.
-        fill(params, 0, world.rank())?;
+        fill(params, 0, mesh.world().rank())?;
         gradients.finish()?;
         fill(params, 1, 0)?;
         Ok(())

@@ -1,0 +1,243 @@
+//! Collectives that make a tensor of each member's.
+//!
+//! Neither input nor result is copied for them, unless a dimension other than the first
+//! is cut: ranks exchange whole runs of memory, and such a tensor is not one.
+use crate::call::{Call, Op, Reduce};
+use crate::error::Result;
+use crate::group::Group;
+use crate::number::Number;
+use crate::pending::{Lease, Pending};
+use candle_core::{DType, Device, Result as CandleResult, Storage, Tensor, bail};
+use half::{bf16, f16};
+
+/// Calls a generic function with `T` bound to the type of a candle `DType`.
+macro_rules! with_number {
+    ($dtype:expr, $t:ident => $body:expr) => {{
+        macro_rules! arm {
+            ($type:ty) => {{
+                type $t = $type;
+                $body
+            }};
+        }
+        match $dtype {
+            DType::F64 => arm!(f64),
+            DType::F32 => arm!(f32),
+            DType::BF16 => arm!(bf16),
+            DType::F16 => arm!(f16),
+            DType::I64 => arm!(i64),
+            DType::U32 => arm!(u32),
+            DType::U8 => arm!(u8),
+            other => bail!("{other:?} is no type that ranks exchange"),
+        }
+    }};
+}
+
+/// A collective on a tensor that was started, and is waited for later.
+#[must_use = "a started call is over only when it was waited for"]
+pub struct PendingTensor(Box<dyn FnOnce() -> CandleResult<Tensor>>);
+
+impl PendingTensor {
+    /// Waits until it is over, and returns the result.
+    ///
+    /// # Errors
+    /// Another rank failed, or will never make its part of the call.
+    pub fn wait(self) -> CandleResult<Tensor> {
+        (self.0)()
+    }
+}
+
+impl Group {
+    /// What `reduce` makes of all members' `x`, element by element.
+    ///
+    /// # Errors
+    /// As for [`Group::all_reduce`].
+    #[track_caller]
+    pub fn all_reduce_tensor(
+        &self,
+        family: &'static str,
+        x: &Tensor,
+        reduce: Reduce,
+    ) -> CandleResult<Tensor> {
+        self.of_tensor(Op::AllReduce(reduce), family, x, 0, false)?.wait()
+    }
+    /// As [`Group::all_reduce_tensor`], started now.
+    ///
+    /// # Errors
+    /// As for [`Group::start_all_reduce`].
+    #[track_caller]
+    pub fn start_all_reduce_tensor(
+        &self,
+        family: &'static str,
+        x: &Tensor,
+        reduce: Reduce,
+    ) -> CandleResult<PendingTensor> {
+        self.of_tensor(Op::AllReduce(reduce), family, x, 0, true)
+    }
+    /// All members' `x`, one after the other along dimension `dim`.
+    ///
+    /// # Errors
+    /// As for [`Group::all_reduce`]; or there is no such dimension.
+    #[track_caller]
+    pub fn all_gather_tensor(
+        &self,
+        family: &'static str,
+        x: &Tensor,
+        dim: usize,
+    ) -> CandleResult<Tensor> {
+        self.of_tensor(Op::AllGather, family, x, dim, false)?.wait()
+    }
+    /// As [`Group::all_gather_tensor`], started now.
+    ///
+    /// # Errors
+    /// As for [`Group::start_all_reduce`]; or there is no such dimension.
+    #[track_caller]
+    pub fn start_all_gather_tensor(
+        &self,
+        family: &'static str,
+        x: &Tensor,
+        dim: usize,
+    ) -> CandleResult<PendingTensor> {
+        self.of_tensor(Op::AllGather, family, x, dim, true)
+    }
+    /// Of what `reduce` makes of all members' `x`, this member's part of dimension
+    /// `dim`.
+    ///
+    /// # Errors
+    /// As for [`Group::all_reduce`]; or the dimension does not divide.
+    #[track_caller]
+    pub fn reduce_scatter_tensor(
+        &self,
+        family: &'static str,
+        x: &Tensor,
+        dim: usize,
+        reduce: Reduce,
+    ) -> CandleResult<Tensor> {
+        self.of_tensor(Op::ReduceScatter(reduce), family, x, dim, false)?.wait()
+    }
+    /// As [`Group::reduce_scatter_tensor`], started now.
+    ///
+    /// # Errors
+    /// As for [`Group::start_all_reduce`]; or the dimension does not divide.
+    #[track_caller]
+    pub fn start_reduce_scatter_tensor(
+        &self,
+        family: &'static str,
+        x: &Tensor,
+        dim: usize,
+        reduce: Reduce,
+    ) -> CandleResult<PendingTensor> {
+        self.of_tensor(Op::ReduceScatter(reduce), family, x, dim, true)
+    }
+
+    #[track_caller]
+    fn of_tensor(
+        &self,
+        op: Op,
+        family: &'static str,
+        x: &Tensor,
+        dim: usize,
+        started: bool,
+    ) -> CandleResult<PendingTensor> {
+        let n = self.size();
+        let mut shape = x.dims().to_vec();
+        if n == 1 {
+            let x = x.clone();
+            return Ok(PendingTensor(Box::new(|| Ok(x))));
+        }
+        match (op, shape.get_mut(dim)) {
+            (Op::AllReduce(_), _) => {}
+            (Op::AllGather, Some(size)) => *size *= n,
+            (_, Some(size)) if size.is_multiple_of(n) => *size /= n,
+            _ => bail!(
+                "{} of a {:?} along dimension {dim} among {n} ranks",
+                op.name(),
+                x.shape()
+            ),
+        }
+        // What comes before the dimension, and what one member has from it on.
+        let outer: usize = shape[..dim].iter().product();
+        let part = x.elem_count().min(shape.iter().product()) / outer.max(1);
+        let x = match op {
+            Op::ReduceScatter(_) if outer > 1 => swap(x, outer, n)?,
+            _ => x.contiguous()?,
+        };
+        let gathered = (op == Op::AllGather && outer > 1).then_some([n, outer, part]);
+        with_number!(x.dtype(), T => {
+            let len = shape.iter().product();
+            let call = self.on_memory_of::<T>(op, family, x, len, started)?;
+            let finish = move || {
+                let out = call.wait()?;
+                match gathered {
+                    None => Tensor::from_vec(out, shape, &Device::Cpu),
+                    Some([n, outer, part]) => {
+                        let out = Tensor::from_vec(out, (n, outer, part), &Device::Cpu);
+                        swap(&out?, n, outer)?.reshape(shape)
+                    }
+                }
+            };
+            Ok(PendingTensor(Box::new(finish)))
+        })
+    }
+    /// `x` is contiguous; the result has `len` elements.
+    #[track_caller]
+    fn on_memory_of<T: Number>(
+        &self,
+        op: Op,
+        family: &'static str,
+        x: Tensor,
+        len: usize,
+        started: bool,
+    ) -> CandleResult<OnTensor<T>> {
+        let mut out = Vec::with_capacity(len);
+        // SAFETY: numbers, of which every bit pattern is one and which nothing drops.
+        // They are read only after the call has written all of them.
+        #[allow(clippy::uninit_vec)]
+        unsafe {
+            out.set_len(len)
+        };
+        let storage = x.storage_and_layout();
+        let (Storage::Cpu(cpu), Some((start, end))) =
+            (&*storage.0, storage.1.contiguous_offsets())
+        else {
+            bail!("ranks exchange contiguous tensors on the CPU, not {:?}", x.device())
+        };
+        // The call keeps pointers into the tensor: `OnTensor` holds it until the call is
+        // over, and nothing writes into a tensor once it is made.
+        let input = &T::cpu_storage_as_slice(cpu)?[start..end];
+        let state = if started {
+            let (lease, call) =
+                Lease::new(out, |out| Call::new(op, family, input, out));
+            State::UnderWay(self.start(call, lease)?)
+        } else {
+            self.collective(Call::new(op, family, input, &mut out))?;
+            State::Over(out)
+        };
+        drop(storage);
+        Ok(OnTensor { state, _input: x })
+    }
+}
+
+/// A call on the memory of a tensor. (The call goes before the tensor does.)
+struct OnTensor<T: Number> {
+    state: State<T>,
+    _input: Tensor,
+}
+
+enum State<T: Number> {
+    Over(Vec<T>),
+    UnderWay(Pending<Vec<T>>),
+}
+
+impl<T: Number> OnTensor<T> {
+    fn wait(self) -> Result<Vec<T>> {
+        match self.state {
+            State::Over(out) => Ok(out),
+            State::UnderWay(pending) => pending.wait(),
+        }
+    }
+}
+
+/// `[a, b, ..]`, which `x` is seen as, to `[b, a, ..]`.
+fn swap(x: &Tensor, a: usize, b: usize) -> CandleResult<Tensor> {
+    x.reshape((a, b, ()))?.transpose(0, 1)?.contiguous()
+}
