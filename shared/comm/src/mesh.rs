@@ -172,8 +172,8 @@ impl Mesh {
         let (size, rank) = (axis.size(), axis.rank());
         if n == 0 || !size.is_multiple_of(n) || self.groups.contains_key(part) {
             return Err(Error::new(format!(
-                "the {size} ranks of `{name}` in groups of {n}, as `{part}`: expected a \
-                 divisor of {size}, and a name that is new"
+                "the {size} ranks of `{name}` in groups of {n}, as `{part}`: expected \
+                 a divisor of {size}, and a name that is new"
             )));
         }
         let first = rank / n * n;

@@ -16,7 +16,8 @@
 //! | [`rope`] | rotation by position |
 //! | [`attention`] | causal, grouped heads, packed documents; no score matrix |
 //! | [`swiglu`], [`add`] | the gate, the residual connection |
-//! | [`head_loss`], [`head_loss_of_part`] | output matrix, cross-entropy; never all logits |
+//! | [`head_loss`] | output matrix and cross-entropy, never all logits |
+//! | [`head_loss_of_part`] | the same, of some words of the vocabulary |
 //! | [`adamw`](fn@adamw), [`sum_of_squares`] | the optimizer's pass, and the norm |
 //!
 //! All run in f64, f32, bf16 and f16; the 16-bit types are for storage, sums are in
