@@ -73,8 +73,8 @@ impl Gradients<'_> {
     }
 }
 
-/// The gradients of `params` become the sums over the ranks of an axis, all in one call:
-/// most of them are small.
+/// The gradients of `params` become the sums over the ranks of an axis, in one call,
+/// since most of them are small.
 fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
     let (group, Some(first)) = (mesh.axis(axis)?, params.first()) else {
         return Ok(());
@@ -93,7 +93,8 @@ fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
         for param in params {
             let (sum, others) = rest.split_at(param.shard().elements());
             rest = others;
-            accumulate::<A>(slice::from_ref(*param), |grad, _| grad.copy_from_slice(sum))?;
+            let one = slice::from_ref(*param);
+            accumulate::<A>(one, |grad, _| grad.copy_from_slice(sum))?;
         }
         Ok(())
     })

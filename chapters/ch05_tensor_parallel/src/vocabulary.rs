@@ -21,8 +21,8 @@ impl TensorParallel {
         let whole = Shard::whole(name, &[vocab, hidden]);
         params.add_shard(whole.narrow(0, rows).pad(padding), init)
     }
-    /// The rows of the table at `tokens [batch, seq]`: `[batch, seq, hidden]`. A token's
-    /// row is on one rank; the others add zeros to it.
+    /// The rows of the table at `tokens [batch, seq]`: `[batch, seq, hidden]`. A row is
+    /// on one rank; the others add zeros to it.
     pub fn embedding(&self, tokens: &Tensor, table: &Param) -> Result<Tensor> {
         self.leave(&ops::embedding(tokens, table)?)
     }

@@ -201,7 +201,7 @@ impl Group {
         else {
             bail!("ranks exchange contiguous tensors on the CPU, not {:?}", x.device())
         };
-        // The call keeps pointers into the tensor: `OnTensor` holds it until the call is
+        // The call has pointers into the tensor: `OnTensor` holds it until the call is
         // over, and nothing writes into a tensor once it is made.
         let input = &T::cpu_storage_as_slice(cpu)?[start..end];
         let state = if started {
