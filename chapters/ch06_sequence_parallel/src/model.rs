@@ -95,7 +95,7 @@ impl Transformer {
     /// The score of each token of the vocabulary as the next: `[batch, seq, vocab]`.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
         let n = if self.tp.sequence { self.tp.group.size() } else { 1 };
-        // Text of any length, filled up to one that divides. No token sees those behind.
+        // Text of any length, filled up to one that divides: no token sees the rest.
         let filled = fill_up(batch, batch.seq_len.next_multiple_of(n));
         let logits = self.tp.logits(&self.hidden(&filled)?, &self.lm_head)?;
         logits.narrow(1, 0, batch.seq_len)

@@ -1,6 +1,6 @@
-//! Which part of a matrix and of a sequence a rank holds, and where ranks gather and add
-//! up what they computed (Shoeybi et al. 2019, *Megatron-LM*, §3; Korthikanti et al.
-//! 2022, *Reducing Activation Recomputation in Large Transformer Models*, §4.2).
+//! Which part of a matrix and of a sequence a rank holds, and where ranks gather and
+//! add up what they computed (Shoeybi et al. 2019, *Megatron-LM*, §3; Korthikanti et
+//! al. 2022, *Reducing Activation Recomputation in Large Transformer Models*, §4.2).
 use crate::config::Switch;
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
@@ -77,10 +77,12 @@ impl TensorParallel {
         Shard::whole(name, &[dim]).replica(self.group.rank()).partial("tp")
     }
     /// The operator f of the paper, where every rank starts to compute something else
-    /// of the same `x [batch, seq, hidden]`. Backward, what the ranks come to is summed.
+    /// of the same `x [batch, seq, hidden]`. Nothing happens forward; backward, what
+    /// the ranks come to is summed.
     ///
-    /// Where the sequence is cut, `x` is this rank's part of it: the parts are gathered,
-    /// and of the sum each rank keeps its part. (The second paper calls this g.)
+    /// Where the sequence is cut, `x` is this rank's part of it: the parts are
+    /// gathered, and of the sum each rank keeps its part. (The second paper calls this
+    /// operator g.)
     pub fn enter(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let y = match self.sequence {
             true => self.start_gather("f", x)?.wait()?,
