@@ -65,8 +65,8 @@ fn fp32_is_as_near_to_fp64_as_one_rank_is() {
     as_near_as_one_rank(Chapter::Six, "fp32", 4.0);
 }
 
-/// Twice would do for data parallelism. Here every rank's term of a sum is rounded to 16
-/// bits before they are added: what one rank adds up in fp32 is rounded once more.
+/// Twice would do for data parallelism. Here every rank's term of a sum is rounded to
+/// 16 bits before they are added: what one rank adds up in fp32 is rounded once more.
 #[test]
 fn bf16_and_fp16_stay_in_the_band_of_one_rank() {
     for precision in ["bf16", "fp16"] {
