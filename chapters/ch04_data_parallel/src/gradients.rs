@@ -18,7 +18,6 @@ pub struct Gradients<'a> {
     /// So many buckets, the first ones, have not been started: backward completes the
     /// last bucket first.
     unstarted: usize,
-    sent: bool,
     /// What is under way, each with how to wait for it.
     started: Vec<Box<dyn FnOnce() -> comm::Result<()>>>,
 }
@@ -36,18 +35,6 @@ impl Gradients<'_> {
     /// # Errors
     /// A gradient is missing or in use, or another rank failed.
     pub fn start(&mut self, first: usize) -> Result<()> {
-        let embedding = &self.params.flats[0];
-        let arrived = embedding.params.iter().all(|p| p.check_gradient().is_ok());
-        if self.unstarted == self.params.flats.len() && first > 0 && arrived {
-            with_float!(embedding.values.dtype(), T => {
-                let all = 0..embedding.grads.len();
-                let mut bucket = embedding.grads.write::<<T as Element>::Acc>(all)?;
-                self.group.all_reduce("gradients", &mut bucket, Reduce::Sum)?;
-                Result::Ok(())
-            })?;
-            self.sent = true;
-        }
-        let first = if self.sent { first.max(1) } else { first };
         while self.unstarted > first {
             self.unstarted -= 1;
             let flat = &self.params.flats[self.unstarted];

@@ -74,8 +74,8 @@ pub fn cases(chapter: Chapter) -> Result<Vec<Case>> {
         let (recompute, uneven, micro_batches) =
             (recompute[row[3]], row[5] == 1, 1 + row[6]);
         let name = format!(
-            "{chapter:?}: tp {tp}, dp {dp}, sequence {}, micro-batches {micro_batches}, \
-             {} text, {kind}, recompute {recompute}",
+            "{chapter:?}: tp {tp}, dp {dp}, sequence {}, \
+             micro-batches {micro_batches}, {} text, {kind}, recompute {recompute}",
             if sequence { "cut" } else { "whole" },
             if uneven { "uneven" } else { "even" },
         );
