@@ -86,8 +86,8 @@ pub struct Config {
     #[arg(hide_default_value = true)]
     pub tp: usize,
 
-    /// Sequence parallelism: whether the ranks of --tp also divide the sequence among
-    /// them, wherever no matrix is cut
+    /// Sequence parallelism (Megatron-LM's --sequence-parallel): whether the ranks of
+    /// --tp also divide the sequence among them, wherever no matrix is cut
     #[arg(long, value_enum, default_value = "on", default_missing_value = "on")]
     #[arg(num_args = 0..=1)]
     pub sp: Switch,
@@ -305,7 +305,7 @@ impl Config {
         ensure!(
             self.sp == Switch::Off || below == self.seq_len,
             "--seq-len {} does not divide among --tp {} ranks, as --sp on wants it: \
-             {}{} would",
+             {}{} would, or --sp off",
             self.seq_len,
             self.tp,
             if below > 0 { format!("{below} or ") } else { String::new() },
@@ -420,7 +420,7 @@ mod tests {
         let odd = Config { seq_len: 10, tp: 4, ..base.clone() };
         says(odd.clone(), "--seq-len 10 does not divide among --tp 4 ranks");
         says(odd.clone(), "8 or 12 would");
-        says(Config { seq_len: 3, ..odd.clone() }, "wants it: 4 would");
+        says(Config { seq_len: 3, ..odd.clone() }, "wants it: 4 would, or --sp off");
         assert!(Config { sp: Switch::Off, ..odd }.check().is_ok());
         says(Config { lr: Some(f64::NAN), ..base.clone() }, "--lr is NaN");
         let fp16 = Config { precision: Precision::Fp16, ..base.clone() };

@@ -3,8 +3,10 @@
 //! Norms and residual connections look at one token at a time: each rank has the tokens
 //! of its part of the sequence there. Where matrices begin that are cut over the ranks,
 //! the sequence is gathered, and where they end, the sum is scattered over it
-//! ([`tensor_parallel`]). It costs as many bytes as before, and what a layer saves for
-//! backward is divided by the number of ranks, all of it ([`linear`]).
+//! ([`tensor_parallel`]). A gather and a scatter cost as many bytes as the sum of
+//! chapter 5, and what a layer saves for backward is divided by the number of ranks,
+//! all of it: also what was gathered. Backward gathers that again, for a quarter more
+//! bytes ([`linear`]).
 #[path = "../../ch05_tensor_parallel/src/attention.rs"]
 pub mod attention;
 #[path = "../../ch05_tensor_parallel/src/block.rs"]

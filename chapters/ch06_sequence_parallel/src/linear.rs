@@ -61,15 +61,16 @@ impl ColumnParallel {
             let mut x = saved.get()?;
             let mut whole = None;
             if tp.sequence {
-                whole = Some(tp.start_gather("f again", &x)?);
+                whole = Some(tp.start_gather_again(&x)?);
             }
-            let dx = ops::input_gradient(&dy, &weights)?;
+            let term = ops::input_gradient(&dy, &weights)?;
             if let Some(whole) = whole {
                 x = whole.wait()?;
             }
             // The ranks' terms of `dx` are summed while the weights' gradients are
             // computed, which nobody else waits for.
-            let dx = tp.start_enter_backward(&dx)?;
+            let dx = tp.start_enter_backward(&term)?;
+            drop(term);
             ops::weight_gradient(&x, &dy, &weights, &biases)?;
             Ok(vec![dx.wait()?])
         });
@@ -82,6 +83,7 @@ impl ColumnParallel {
 pub struct RowParallel {
     weight: Param,
     /// It belongs into the sum of the ranks' terms once: only the first rank has it.
+    /// (Megatron-LM has it on all ranks, and adds it to the sum.)
     bias: Option<Param>,
     tp: TensorParallel,
 }

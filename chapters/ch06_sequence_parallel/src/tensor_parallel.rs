@@ -25,7 +25,7 @@ pub struct Part {
     pub whole: usize,
     /// Which indices of it are this rank's.
     pub range: Range<usize>,
-    /// How many neighbours have the same ones.
+    /// How many ranks, all neighbours, have the same ones, this one included.
     pub copies: usize,
 }
 
@@ -82,20 +82,23 @@ impl TensorParallel {
     ///
     /// Where the sequence is cut, `x` is this rank's part of it: the parts are
     /// gathered, and of the sum each rank keeps its part. (The second paper calls this
-    /// operator g.)
+    /// operator g; Megatron-LM `gather_from_sequence_parallel_region`.)
     pub fn enter(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let y = match self.sequence {
-            true => self.start_gather("f", x)?.wait()?,
+            true => self.group.all_gather_tensor("f", x, SEQ)?,
             // The same memory, as another tensor: the two have different gradients.
             false => x.reshape(x.shape())?,
         };
         let tp = self.clone();
         ops::note("f", &y, &[x], move |dy| {
-            Ok(vec![tp.start_enter_backward(&dy)?.wait()?])
+            Ok(vec![match tp.sequence {
+                true => tp.group.reduce_scatter_tensor("f", &dy, SEQ, Reduce::Sum)?,
+                false => tp.group.all_reduce_tensor("f", &dy, Reduce::Sum)?,
+            }])
         });
         Ok(y)
     }
-    /// Starts the backward of [`TensorParallel::enter`].
+    /// Starts what [`TensorParallel::enter`] does backward.
     pub fn start_enter_backward(
         &self,
         dy: &Tensor,
@@ -109,7 +112,8 @@ impl TensorParallel {
     /// their sum. Backward, the gradient of the sum is that of each term.
     ///
     /// Where the sequence is cut, each rank keeps its part of the sum, and the parts of
-    /// the gradient are gathered. (The second paper calls this ḡ.)
+    /// the gradient are gathered. (The second paper calls this ḡ; Megatron-LM
+    /// `reduce_scatter_to_sequence_parallel_region`.)
     pub fn leave(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         if self.group.size() == 1 {
             return Ok(x.clone());
@@ -120,20 +124,16 @@ impl TensorParallel {
             return Ok(y);
         }
         let y = self.group.reduce_scatter_tensor("g", x, SEQ, Reduce::Sum)?;
-        let tp = self.clone();
+        let group = self.group.clone();
         ops::note("g", &y, &[x], move |dy| {
-            Ok(vec![tp.start_gather("g", &dy)?.wait()?])
+            Ok(vec![group.all_gather_tensor("g", &dy, SEQ)?])
         });
         Ok(y)
     }
-    /// Starts to gather the ranks' parts of a sequence, for the ledger's `family`. It
+    /// Starts to gather once more what [`TensorParallel::enter`] gathered. The sequence
     /// must be cut.
-    pub fn start_gather(
-        &self,
-        family: &'static str,
-        x: &Tensor,
-    ) -> candle_core::Result<PendingTensor> {
-        self.group.start_all_gather_tensor(family, x, SEQ)
+    pub fn start_gather_again(&self, x: &Tensor) -> candle_core::Result<PendingTensor> {
+        self.group.start_all_gather_tensor("f again", x, SEQ)
     }
 }
 

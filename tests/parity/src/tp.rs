@@ -40,8 +40,11 @@ pub struct Case {
     pub sequence: bool,
     /// Micro-batches of a step, on each data-parallel rank.
     pub micro_batches: usize,
-    /// What is computed again: `none`, `selective` or `full`.
+    /// What is computed again: the flags behind `--recompute`.
     pub recompute: &'static str,
+    /// Tokens of a sequence: also such that a micro-batch has more tokens than the loss
+    /// has logits for at a time.
+    pub seq_len: usize,
     uneven: bool,
     files: Small,
 }
@@ -67,7 +70,13 @@ pub fn cases(chapter: Chapter) -> Result<Vec<Case>> {
         Chapter::Five => 1,
         Chapter::Six => 2,
     };
-    let recompute = ["none", "selective", "full"];
+    let recompute = [
+        "none",
+        "selective",
+        "full",
+        "selective --recompute-modules norm,swiglu,attention",
+        "full --recompute-layers 2",
+    ];
     let case = |row: &Vec<usize>| -> Result<Case> {
         let (kind, model) = wide_models()[row[1]].clone();
         let (tp, dp, sequence) = (1 << row[0], 1 + row[2], row[4] == 1);
@@ -80,8 +89,10 @@ pub fn cases(chapter: Chapter) -> Result<Vec<Case>> {
             if uneven { "uneven" } else { "even" },
         );
         let files = Small::new(&model)?;
+        let seq_len = if uneven { SEQ_LEN } else { 3 * SEQ_LEN + 8 };
         Ok(Case {
             name,
+            seq_len,
             chapter,
             model,
             tp,
@@ -93,7 +104,7 @@ pub fn cases(chapter: Chapter) -> Result<Vec<Case>> {
             files,
         })
     };
-    covering(&[4, 4, 2, 3, switch, 2, 2]).iter().map(case).collect()
+    covering(&[4, 4, 2, 5, switch, 2, 2]).iter().map(case).collect()
 }
 
 impl Case {
@@ -106,9 +117,10 @@ impl Case {
         let data = if self.uneven { self.files.uneven() } else { self.files.even() };
         let flags = format!(
             "ferrotron --tokenizer bytes --workers 1 --threads 1 --isolate-documents \
-             --warmup 2 --lr 2e-3 --validation-sequences 7 --quiet --seq-len {SEQ_LEN} \
+             --warmup 2 --lr 2e-3 --validation-sequences 7 --quiet --seq-len {} \
              --global-batch {GLOBAL_BATCH} --micro-batch {rows} --steps {steps} \
-             --precision {precision}"
+             --precision {precision}",
+            self.seq_len
         );
         let mut flags: Vec<String> = flags.split(' ').map(String::from).collect();
         let model = self.files.model().to_string_lossy().into_owned();
@@ -151,7 +163,7 @@ impl Case {
             }
         })
     }
-    /// The same on one rank, in one micro-batch, by the same chapter.
+    /// The same on one rank of chapter 5, in one micro-batch.
     ///
     /// # Errors
     /// Those of the training.
@@ -186,7 +198,7 @@ impl Case {
     ) -> BTreeMap<(&'static str, &'static str, &'static str), [u64; 2]> {
         let (t, d, m) = (self.tp, self.dp, self.micro_batches);
         let (model, layers) = (&self.model, LAYERS);
-        let (tokens, hidden) = (self.rows() * SEQ_LEN, model.hidden_size);
+        let (tokens, hidden) = (self.rows() * self.seq_len, model.hidden_size);
         // Elements that a ring of n sends, of so many.
         let ring = |n: usize, len: usize| 2 * (n - 1) * len.div_ceil(n);
         let mut all = BTreeMap::new();
@@ -200,7 +212,7 @@ impl Case {
             // Two pairs of matrices in a layer, and the two ends of the model.
             let pairs = 2 * layers + 1;
             // What a forward pass of the layers in backward repeats.
-            let again = if self.recompute == "full" { 2 * layers } else { 0 };
+            let again = if self.recompute.starts_with("full") { 2 * layers } else { 0 };
             let whole = tokens * hidden;
             if self.sequence {
                 let half = (t - 1) * (whole / t) * size;
@@ -226,20 +238,19 @@ impl Case {
             );
             let last = tokens - (pieces - 1) * piece;
             add("cross-entropy", "tp", "all_gather", m, 24 * (t - 1) * last);
-            // Also after each micro-batch but the last, to see where it overflowed.
-            add("gradient norm", "model", "all_reduce", m, 8 * ring(t, 1));
+            add("gradient norm", "model", "all_reduce", 1, 8 * ring(t, 1));
             let dim = model.head_dim;
             let mut shared = if model.qk_norm { 2 * layers * dim } else { 0 };
             shared += if self.sequence { (2 * layers + 1) * hidden } else { 0 };
             if shared > 0 {
                 let bytes = acc * ring(t, shared);
-                add("shared gradients", "tp", "all_reduce", 1, bytes);
+                add("partial gradients", "tp", "all_reduce", 1, bytes);
             }
             let copies = t / model.num_key_value_heads;
             if copies > 1 {
                 let one = dim * hidden + if model.qkv_bias { dim } else { 0 };
                 let bytes = acc * ring(copies, 2 * layers * one);
-                add("shared gradients", "tp-kv", "all_reduce", 1, bytes);
+                add("partial gradients", "tp-kv", "all_reduce", 1, bytes);
             }
         }
         if d > 1 {
@@ -252,6 +263,9 @@ impl Case {
         }
         if t * d > 1 {
             add("interrupt", "world", "all_reduce", 1, ring(t * d, 1));
+            // Once more at the end.
+            let end = all.entry(("interrupt", "world", "all_reduce")).or_default();
+            *end = [end[0] + 1, end[1] + ring(t * d, 1) as u64];
         }
         all
     }
