@@ -78,7 +78,8 @@ fn is(what: &str, all: &[([Vec<f64>; 2], u64)], summed: bool, why: &str) {
     for (rank, ([own, got], sent)) in all.iter().enumerate() {
         let want = if summed { &sum } else { own };
         let who = format!("{what}, on rank {rank} of {n}");
-        let expected = if summed { "the sum over the ranks" } else { "what it has" };
+        let expected =
+            if summed { "the sum over the ranks" } else { "what this rank has" };
         assert!(
             distance(got, want) <= 1e-12,
             "{who}: the result is {}, expected {expected}: {why}",
@@ -173,18 +174,25 @@ impl Mlp {
         let up = add("up", [WIDE, HIDDEN], 0);
         Mlp { gate_up: [gate, up], down: add("down", [HIDDEN, WIDE], 1) }
     }
-    fn forward(&self, x: &Tensor, group: &Group) -> Result<Tensor> {
-        let wide = ops::linear(&enter(x, group)?, &self.gate_up, &[])?;
+    /// Between `f` and `g`.
+    fn forward(
+        &self,
+        x: &Tensor,
+        f: impl Fn(&Tensor) -> Result<Tensor>,
+        g: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let wide = ops::linear(&f(x)?, &self.gate_up, &[])?;
         let y = ops::linear(&ops::swiglu(&wide)?, from_ref(&self.down), &[])?;
-        ops::add(x, &leave(&y, group)?)
+        ops::add(x, &g(&y)?)
     }
 }
 
 /// By name, the whole's indices of what a rank has of each tensor, and what it has.
 type Tensors = Vec<(String, Vec<usize>, Vec<f64>)>;
 
-/// The results of two layers, one behind the other, and all gradients.
-fn pair(n: usize) -> Vec<Tensors> {
+/// The results of two layers, one behind the other, and all gradients; without f and g
+/// if `alone`.
+fn pair(n: usize, alone: bool) -> Vec<Tensors> {
     ranks(n, "two pairs of matrices", |group| {
         let mut builder = ParamBuilder::new(1, DType::F64);
         let first = Mlp::new(&group, &mut builder);
@@ -193,8 +201,10 @@ fn pair(n: usize) -> Vec<Tensors> {
         let second = Mlp::new(&group, &mut builder);
         let more = builder.build(1)?;
         let (x, dy) = (tensor(&[3, HIDDEN], 1)?, tensor(&[3, HIDDEN], 2)?);
+        let f = |x: &Tensor| if alone { Ok(x.clone()) } else { enter(x, &group) };
+        let g = |x: &Tensor| if alone { Ok(x.clone()) } else { leave(x, &group) };
         let (y, tape) =
-            ops::record(|| second.forward(&first.forward(&x, &group)?, &group))?;
+            ops::record(|| second.forward(&first.forward(&x, f, g)?, f, g))?;
         let dx = tape.backward_from(&y, dy)?.take(&x)?;
         let mut all = vec![];
         for (name, x) in [("the result", y), ("the gradient of x", dx)] {
@@ -215,9 +225,9 @@ fn pair(n: usize) -> Vec<Tensors> {
 
 #[test]
 fn pairs_of_matrices_are_those_of_one_rank() {
-    let whole = pair(1).remove(0);
-    for n in [2, 3, 4] {
-        for (rank, own) in pair(n).into_iter().enumerate() {
+    let whole = pair(1, true).remove(0);
+    for n in [1, 2, 3, 4] {
+        for (rank, own) in pair(n, false).into_iter().enumerate() {
             for ((name, at, got), (_, _, want)) in own.iter().zip(&whole) {
                 let want: Vec<f64> = at.iter().map(|i| want[*i]).collect();
                 assert!(

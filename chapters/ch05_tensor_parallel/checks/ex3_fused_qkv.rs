@@ -40,40 +40,68 @@ fn named(part: &[f64], heads: &Heads) -> String {
     names.join(" ")
 }
 
-/// What each rank's part is, in names.
-fn parts(heads: &Heads, n: usize) -> Vec<String> {
+/// What is in a rank's part.
+struct Part {
+    rows: usize,
+    names: String,
+}
+
+fn parts(heads: &Heads, n: usize) -> Vec<Part> {
     ranks(n, "cut", |group| {
         let all: Vec<f64> = (0..heads.rows()).map(|row| row as f64).collect();
         let fused = Tensor::from_vec(all, (heads.rows(), 1), &Device::Cpu)?;
-        Result::Ok(named(&elements(&cut(&fused, heads, &group)?)?, heads))
+        let part = elements(&cut(&fused, heads, &group)?)?;
+        Result::Ok(Part { rows: part.len(), names: named(&part, heads) })
     })
 }
 
-/// What all ranks' heads mix, side by side: `[batch, seq, queries · dim]`.
-fn mixed(heads: &Heads, n: usize) -> Vec<f64> {
+/// What all ranks' heads mix, side by side, `[batch, seq, queries · dim]`, of a model
+/// that was stored as `fused`.
+fn mixed(fused: &Tensor, heads: &Heads, n: usize) -> Vec<f64> {
     let all = ranks(n, "cut and mix", |group| {
-        let fused = tensor(&[heads.rows(), HIDDEN], 1)?;
-        let x = tensor(&[2, 5, HIDDEN], 2)?;
-        let part = cut(&fused, heads, &group)?;
-        mix(&x, &part, heads, &group)
+        let part = cut(fused, heads, &group)?;
+        mix(&tensor(&[2, 5, HIDDEN], 2)?, &part, heads, &group)
     });
     elements(&Tensor::cat(&all, 2).unwrap()).unwrap()
+}
+
+/// The same of one rank that holds it whole, without anything of the answer.
+fn alone(fused: &Tensor, heads: &Heads) -> Result<Vec<f64>> {
+    let x = tensor(&[2, 5, HIDDEN], 2)?;
+    let qkv = x.broadcast_matmul(&fused.t()?)?;
+    elements(&ops::attention(&qkv, heads.queries, heads.kv, None)?)
 }
 
 #[test]
 fn the_heads_of_all_ranks_mix_what_those_of_one_do() {
     for (queries, kv, n) in CASES {
         let heads = heads(queries, kv);
-        let (got, want) = (mixed(&heads, n), mixed(&heads, 1));
+        let fused = tensor(&[heads.rows(), HIDDEN], 1).unwrap();
+        for (rank, part) in parts(&heads, n).iter().enumerate() {
+            assert!(
+                part.rows == heads.rows() / n,
+                "{}: the part of rank {rank} has {}, of {}, expected {} of {}",
+                words((queries, kv, n)),
+                many(part.rows, "row"),
+                part.names,
+                heads.rows() / n,
+                heads.rows()
+            );
+        }
+        let (got, want) = (mixed(&fused, &heads, n), alone(&fused, &heads).unwrap());
         let apart = distance(&got, &want);
         assert!(
             apart <= 1e-12,
             "{}: what the ranks' heads mix is {apart:.1e} from what one rank's do, \
-             expected at most 1e-12. The ranks hold the rows of {:?}, and `mix` takes \
+             expected at most 1e-12. The ranks hold the rows of {}, and `mix` takes \
              the first {} of a rank's rows for queries, the next {} for keys and the \
              last {} for values",
             words((queries, kv, n)),
-            parts(&heads, n),
+            parts(&heads, n)
+                .iter()
+                .map(|part| format!("[{}]", part.names))
+                .collect::<Vec<_>>()
+                .join(", "),
             queries * heads.dim / n,
             kv * heads.dim / n,
             kv * heads.dim / n
@@ -111,18 +139,14 @@ fn what_is_stored_is_the_matrix_that_was_read() {
 fn a_model_trained_on_some_ranks_serves_any_other_number() {
     for (queries, kv) in [(4, 4), (8, 4)] {
         let heads = heads(queries, kv);
-        let want = mixed(&heads, 1);
+        let fused = tensor(&[heads.rows(), HIDDEN], 1).unwrap();
+        let want = alone(&fused, &heads).unwrap();
         for from in [1, 2, 4] {
             let stored = ranks(from, "cut and join", |group| {
-                let fused = tensor(&[heads.rows(), HIDDEN], 1)?;
                 join(&cut(&fused, &heads, &group)?, &heads, &group)
             });
             for to in [1, 2, 4] {
-                let all = ranks(to, "cut and mix", |group| {
-                    let part = cut(&stored[0], &heads, &group)?;
-                    mix(&tensor(&[2, 5, HIDDEN], 2)?, &part, &heads, &group)
-                });
-                let got = elements(&Tensor::cat(&all, 2).unwrap()).unwrap();
+                let got = mixed(&stored[0], &heads, to);
                 let apart = distance(&got, &want);
                 assert!(
                     apart <= 1e-12,

@@ -1,7 +1,7 @@
 //! Gradients and norms of the chapter's model on several ranks beside those of one.
 use super::{distance, length, many, ranks};
 use crate::answer::ex5_gradient_norm::*;
-use candle_core::DType;
+use candle_core::{DType, Result};
 use ch05_tensor_parallel::Config;
 use ch05_tensor_parallel::model::Transformer;
 use ch05_tensor_parallel::recompute::Recompute;
@@ -9,7 +9,7 @@ use ch05_tensor_parallel::tensor_parallel::TensorParallel;
 use comm::{Layout, Mesh, Reduce};
 use corpus::{Batch, IGNORE};
 use hub::{Family, ModelConfig};
-use params::ParamBuilder;
+use params::{ParamBuilder, Params};
 
 const SEQ: usize = 6;
 /// It divides by none of the numbers of ranks but one: tables have padding.
@@ -68,7 +68,20 @@ struct Held {
 /// The norm that a rank returns, and its gradients.
 type Seen = (f64, Vec<Held>);
 
-fn seen(qwen3: bool, (tp, dp): (usize, usize)) -> Vec<Seen> {
+/// The whole gradients, as backward leaves them on one rank.
+fn alone(qwen3: bool) -> Vec<Held> {
+    step(qwen3, (1, 1), |_, _| Ok(0.0)).remove(0).1
+}
+
+fn seen(qwen3: bool, layout: (usize, usize)) -> Vec<Seen> {
+    step(qwen3, layout, finish)
+}
+
+fn step(
+    qwen3: bool,
+    (tp, dp): (usize, usize),
+    finish: fn(&Params, &Mesh) -> Result<f64>,
+) -> Vec<Seen> {
     ranks(tp * dp, "a step's gradients", |world| {
         let layout = Layout { tp, ..Layout::default() };
         let (mut mesh, config) = (Mesh::new(world, &layout)?, model(qwen3));
@@ -136,7 +149,7 @@ fn why(held: &Held) -> &'static str {
 }
 
 fn gradients_agree(qwen3: bool) {
-    let alone = seen(qwen3, (1, 1)).remove(0).1;
+    let alone = alone(qwen3);
     for (tp, dp) in LAYOUTS {
         for (rank, (_, all)) in seen(qwen3, (tp, dp)).iter().enumerate() {
             for held in all {
@@ -168,7 +181,7 @@ fn gradients_of_a_qwen3() {
 }
 
 fn norms_agree(qwen3: bool) {
-    let alone = seen(qwen3, (1, 1)).remove(0).1;
+    let alone = alone(qwen3);
     let of = |held: &Held| length(&slice(&alone, held)).powi(2);
     let want = alone.iter().map(of).sum::<f64>().sqrt();
     for (tp, dp) in LAYOUTS {

@@ -29,7 +29,7 @@
 //! token does another rank need from this one? What are they, if this rank has not one
 //! word, and what is $e^{-\infty}$? And of the ranks that do not have the target, what
 //! should the third number be?
-#![allow(unused_variables)]
+#![allow(dead_code, unused_variables)]
 use comm::{Group, Result};
 use std::ops::Range;
 
