@@ -5,6 +5,7 @@ use corpus::IGNORE;
 use std::ops::Range;
 
 /// Whole rows of logits, and their targets.
+#[derive(Clone)]
 struct Rows {
     vocab: usize,
     /// `[tokens, vocab]`
@@ -116,7 +117,8 @@ fn agrees(what: &str, rows: &Rows, n: usize, padding: f64) {
             None if !got.is_finite() => {
                 "something overflows, underflows, or is the difference of two \
                  infinities: is each token's largest logit, of all ranks, taken off \
-                 before anything is an exponent?"
+                 before anything is an exponent? And what does a rank send that has \
+                 no word, or has not got the target?"
                     .into()
             }
             None => "see whether each sum has the same largest logit taken off, and \
@@ -206,5 +208,37 @@ fn a_target_on_every_rank() {
     rows.targets = (0..47).collect();
     for n in [1, 2, 4, 5] {
         agrees("each word the target of a token", &rows, n, 0.0);
+    }
+}
+
+#[test]
+fn the_same_bits_on_every_rank() {
+    // The target's logit is the largest, so that the loss is small, and shows the last
+    // bit of the sum.
+    for n in [2, 3, 4, 5] {
+        let mut all = vec![Rows::new(1, 60, -4.0, 2.0); 40];
+        for (seed, rows) in all.iter_mut().enumerate() {
+            let spread = numbers(60, seed).into_iter().map(|x| 2.0 * x - 4.0);
+            rows.logits = spread.collect();
+            rows.logits[rows.targets[0] as usize] = 0.0;
+        }
+        let losses = ranks(n, "tokens one by one", |group| {
+            let one = |rows: &Rows| {
+                let (words, width) = rows.part(n, group.rank());
+                let values = rows.cut(n, group.rank(), 0.0);
+                loss(&Logits { values: &values, width, words }, &rows.targets, &group)
+            };
+            all.iter().map(one).collect::<comm::Result<Vec<f64>>>()
+        });
+        for (rank, own) in losses.iter().enumerate() {
+            for (token, (got, first)) in own.iter().zip(&losses[0]).enumerate() {
+                assert!(
+                    got.to_bits() == first.to_bits(),
+                    "{}, token {token}: rank {rank} says a loss of {got:e} and rank 0 \
+                     {first:e}: the bits differ. Does every rank add in the same order?",
+                    many(n, "rank")
+                );
+            }
+        }
     }
 }

@@ -60,9 +60,12 @@ struct Held {
     /// Where its elements are in the whole.
     at: Vec<usize>,
     got: Vec<f64>,
+    /// The square of the length of what backward had come to.
+    before: f64,
     /// What the model says of it.
     partial: Option<&'static str>,
     whole: bool,
+    counts: bool,
 }
 
 /// The norm that a rank returns, and its gradients.
@@ -103,15 +106,19 @@ fn step(
             let mut grads = flat.grads.write::<f64>(0..flat.grads.len())?;
             mesh.data().all_reduce("gradients", &mut grads, Reduce::Sum)?;
         }
+        let lengths = params.iter().map(|p| Ok(length(&p.grad::<f64>()?).powi(2)));
+        let before: Vec<f64> = lengths.collect::<Result<_>>()?;
         let norm = finish(&params, &mesh)?;
-        let held = params.iter().map(|param| {
+        let held = params.iter().zip(before).map(|(param, before)| {
             let shard = param.shard();
             let n = shard.held_elements();
             anyhow::Ok(Held {
                 name: param.name().into(),
                 at: (0..n).map(|i| shard.global_index(i)).collect(),
                 got: param.grad::<f64>()?[..n].to_vec(),
+                before,
                 partial: shard.partial,
+                counts: shard.counts(),
                 whole: shard.shape == shard.global_shape,
             })
         });
@@ -190,6 +197,9 @@ fn norms_agree(qwen3: bool) {
         let copies = all[..tp].iter().flat_map(|(_, held)| held).map(of);
         let copies = copies.sum::<f64>().sqrt();
         let first = all[0].1.iter().map(of).sum::<f64>().sqrt();
+        let before = all[..tp].iter().flat_map(|(_, held)| held);
+        let before = before.filter(|held| held.counts).map(|held| held.before);
+        let before = before.sum::<f64>().sqrt();
         for (rank, (got, _)) in all.iter().enumerate() {
             let is = |x: f64| (got - x).abs() <= 1e-10 * x;
             let why = match () {
@@ -197,6 +207,11 @@ fn norms_agree(qwen3: bool) {
                     "that comes out if a parameter counts once for each rank that has \
                      a copy of it"
                 }
+                _ if is(before) => {
+                    "that comes out if it is taken before the parts are summed, or if \
+                     some are not: the square of a sum is not the sum of the squares"
+                }
+                _ if is(want * want) => "that is its square",
                 _ if is(want * (dp as f64).sqrt()) => {
                     "that comes out if each replica of the model counts"
                 }
