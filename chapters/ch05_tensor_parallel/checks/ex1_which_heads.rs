@@ -61,7 +61,7 @@ impl Case {
 fn cases() -> Vec<Case> {
     let mut all = vec![];
     for heads in 1..=8 {
-        for kv_heads in (1..=heads).filter(|kv| heads % kv == 0) {
+        for kv_heads in (1..=heads).filter(|kv| usize::is_multiple_of(heads, *kv)) {
             for ranks in 1..=heads {
                 let case = Case { heads, kv_heads, dim: 2 + heads % 3, ranks };
                 if tensor_parallel::check(&case.model(), ranks).is_ok() {
@@ -166,7 +166,7 @@ fn usable(case: &Case, rank: usize, held: &Held) {
             "{who}: {what} is {part:?}, expected at least one of 0..{size}"
         );
         assert!(
-            part.start % dim == 0 && part.end % dim == 0,
+            part.start.is_multiple_of(dim) && part.end.is_multiple_of(dim),
             "{who}: {what} is {part:?}, which cuts through a head: expected multiples \
              of {dim}"
         );
@@ -179,7 +179,7 @@ fn usable(case: &Case, rank: usize, held: &Held) {
     );
     let [q, kv] = [&held.q_rows, &held.kv_rows].map(|part| part.len() / dim);
     assert!(
-        q % kv == 0,
+        q.is_multiple_of(kv),
         "{who}: {} cannot be dealt out evenly to its {}: {}",
         many(kv, "key/value head"),
         many(q, "query head"),

@@ -129,8 +129,8 @@ fn f_forward() {
 #[test]
 fn f_backward() {
     for n in [1, 2, 4] {
-        let why = "each rank has computed something else of x, and comes to one term of \
-                   its gradient";
+        let why = "each rank has computed something else of x, and comes to one term \
+                   of its gradient";
         is("f backward", &backward(f(n)), true, why);
     }
 }

@@ -150,9 +150,10 @@ fn a_model_trained_on_some_ranks_serves_any_other_number() {
                 let apart = distance(&got, &want);
                 assert!(
                     apart <= 1e-12,
-                    "{}, stored by {} and read by {}: what the heads mix is {apart:.1e} \
-                     from what they should, expected at most 1e-12",
-                    words((queries, kv, to)),
+                    "{} and {}, stored by {} and read by {}: what the heads mix is \
+                     {apart:.1e} from what they should, expected at most 1e-12",
+                    many(queries, "query head"),
+                    many(kv, "key/value head"),
                     many(from, "rank"),
                     many(to, "rank")
                 );

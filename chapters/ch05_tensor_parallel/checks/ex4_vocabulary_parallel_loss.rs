@@ -182,7 +182,7 @@ fn logits_that_overflow() {
         // One token far above zero, the next far below.
         let mut rows = Rows::new(6, 47, 0.0, 2.0);
         for (i, row) in rows.logits.chunks_exact_mut(47).enumerate() {
-            let middle = if i % 2 == 0 { 1e4 } else { -1e4 };
+            let middle = if i.is_multiple_of(2) { 1e4 } else { -1e4 };
             row.iter_mut().for_each(|x| *x += middle);
         }
         agrees("tokens far apart", &rows, n, 0.0);
@@ -235,7 +235,7 @@ fn the_same_bits_on_every_rank() {
                 assert!(
                     got.to_bits() == first.to_bits(),
                     "{}, token {token}: rank {rank} says a loss of {got:e} and rank 0 \
-                     {first:e}: the bits differ. Does every rank add in the same order?",
+                     {first:e}: the bits differ. Do all ranks add in the same order?",
                     many(n, "rank")
                 );
             }

@@ -8,10 +8,10 @@
 //! stored. Each rank has as many heads as any other, and `ranks` divides both kinds.
 //!
 //! With one rank all is right. With several ranks a model that starts from random
-//! weights trains: its loss falls as with one rank, no shape is wrong anywhere. What it
-//! stores it can load again, to the last bit, and train on. But a model from elsewhere
-//! talks nonsense on two ranks, and so does, on one rank, a model that was trained on
-//! two.
+//! weights trains like any other: random rows are as good as random rows, and no shape
+//! is wrong anywhere. What it stores it can load again, to the last bit, and train on.
+//! But a model from elsewhere talks nonsense on two ranks, and so does, on one rank, a
+//! model that was trained on two.
 //!
 //! What the ranks' heads mix should be, side by side, what one rank's heads mix; and
 //! what was stored should be the same matrix, whatever the number of ranks.

@@ -24,11 +24,11 @@
 //! ## Hint
 //!
 //! A rank can come to the sum of the exponentials of its own logits, less its own
-//! largest one, so that nothing overflows: $s_r = \sum_w e^{z_w - m_r}$. What must $s_r$
-//! be multiplied by before the ranks' sums can be added? Which three numbers for each
-//! token does another rank need from this one? What are they, if this rank has not one
-//! word, and what is $e^{-\infty}$? And of the ranks that do not have the target, what
-//! should the third number be?
+//! largest one, so that nothing overflows: $s_r = \sum_w e^{z_w - m_r}$. What must
+//! $s_r$ be multiplied by before the ranks' sums can be added? Which three numbers for
+//! each token does another rank need from this one? What are they, if this rank has not
+//! one word, and what is $e^{-\infty}$? And of the ranks that do not have the target,
+//! what should the third number be?
 #![allow(dead_code, unused_variables)]
 use comm::{Group, Result};
 use std::ops::Range;

@@ -7,7 +7,7 @@
 //! A sum too many is as wrong as one too few. In g's backward it would multiply what
 //! comes back through a layer by the number of ranks, but not what comes back past it,
 //! along the residual connection: gradients of the layers below would not only be too
-//! long, but point elsewhere. The loss would fall all the same.
+//! long, but point elsewhere. Nothing would be reported.
 //!
 //! f returns another tensor than it was given. If both were the same, the tape would
 //! add the gradient of the residual connection, which every rank has in full, to that

@@ -1,11 +1,11 @@
 //! # Find the bug: a fused matrix
 //!
 //! Equal runs of the rows of `[q; k; v]` go across the three: of q0 q1 k0 k1 v0 v1,
-//! rank 0 got q0 q1 k0 and used them as a query, a key and a value. Random rows are as
-//! good as others, so that this trains: it is some model, but another one for each
-//! number of ranks. And as the parts were put together as they had been cut, storing
-//! and loading hid it. Two mistakes that undo each other are found by what comes from
-//! elsewhere, and by no test that only goes there and back.
+//! rank 0 got q0 q1 k0 and used them as a query, a key and a value. From random rows
+//! that trains: it is some model, but another one for each number of ranks. And as the
+//! parts were put together as they had been cut, storing and loading hid it. Two
+//! mistakes that undo each other are found by what comes from elsewhere, and by no test
+//! that only goes there and back.
 //!
 //! Now each rank has its heads' part of each of the three, q0 k0 v0 and q1 k1 v1, and
 //! joining them takes them apart again. With one gather of the whole part, which comes
