@@ -11,9 +11,8 @@
 //! - `o_proj` is `[hidden, heads · head_dim]`: what attention makes of head 0 meets its
 //!   first columns.
 //!
-//! Query head $h$ attends to key/value head $h \div (\text{heads} / \text{kv\_heads})$,
-//! rounded down. `ranks` divides `heads`; and it divides `kv_heads`, or is a multiple
-//! of it.
+//! Query head `h` attends to key/value head `h / (heads / kv_heads)`, rounded down.
+//! `ranks` divides `heads`; and it divides `kv_heads`, or is a multiple of it.
 //!
 //! The checks compare with what the chapter's model holds, in every layout of up to
 //! eight heads, and see whether attention on all ranks' parts adds up to the whole.

@@ -3,8 +3,8 @@
 //! Queries, keys and values come from one matrix: the rows of all query heads, then
 //! those of all key heads, then those of all value heads. That makes one large product
 //! of three small ones. A model is stored with this matrix in one piece. To train it on
-//! several ranks, [`cut`] gives each its part; [`mix`] is what a rank computes with its
-//! part between the projections; and [`join`] makes one piece of all parts again, to be
+//! several ranks, `cut` gives each its part; `mix` is what a rank computes with its
+//! part between the projections; and `join` makes one piece of all parts again, to be
 //! stored. Each rank has as many heads as any other, and `ranks` divides both kinds.
 //!
 //! With one rank all is right. With several ranks a model that starts from random
@@ -19,7 +19,7 @@
 //! ## Hint
 //!
 //! Take 2 query heads, 2 key/value heads and 2 ranks, and name the rows of the matrix:
-//! q0 q1 k0 k1 v0 v1. Which three does rank 0 get? As what does [`mix`] use them? Which
+//! q0 q1 k0 k1 v0 v1. Which three does rank 0 get? As what does `mix` use them? Which
 //! three should it get? Then put the right ones of both ranks one behind the other: is
 //! that the matrix?
 use candle_core::{Result, Tensor, bail};

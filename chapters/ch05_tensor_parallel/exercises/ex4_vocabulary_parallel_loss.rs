@@ -1,7 +1,7 @@
 //! # Fill in: a loss without all logits
 //!
-//! Each rank has the logits of its own words. The loss of a token, $-\ln
-//! \text{softmax}(z)_t$ with target $t$, is
+//! Each rank has the logits $z$ of its own words. The loss of a token with target $t$
+//! is $-\ln \text{softmax}(z)_t$, which is
 //!
 //! $$\ln \sum_w e^{z_w} - z_t$$
 //!

@@ -1,8 +1,8 @@
 //! # Fill in: a loss without all logits
 //!
 //! Of each token a rank sends its largest logit $m_r$, the sum $s_r$ of exponentials
-//! less that, and the target's logit, or zero if it has not got it. With $m = \max_r
-//! m_r$,
+//! less that, and the target's logit, or zero if it has not got it. With $m$ the
+//! largest of all $m_r$,
 //!
 //! $$\sum_w e^{z_w} = e^m \sum_r s_r \, e^{m_r - m}$$
 //!
@@ -10,10 +10,10 @@
 //! at most the size of the vocabulary. It is what flash attention does along the keys,
 //! and what ring attention will do (chapter 10).
 //!
-//! A rank without a word has $m_r = -\infty$ and $s_r = 0$, and its term is $0 \cdot
-//! e^{-\infty} = 0$. That needs no `if`, so long as $m$ itself is of a rank that has
-//! words; the difference of two infinities would be NaN. A maximum that starts from
-//! zero in place of $-\infty$ is right until all logits are far below zero.
+//! A rank without a word has $m_r = -\infty$ and $s_r = 0$, and its term is zero times
+//! $e^{-\infty}$, which is zero. That needs no `if`, so long as $m$ itself is of a rank
+//! that has words; the difference of two infinities would be NaN. A maximum that starts
+//! from zero in place of $-\infty$ is right until all logits are far below zero.
 //!
 //! Megatron-LM (`cross_entropy.py`) makes three all-reduces of it: the largest logits
 //! first, then the targets' logits, then the sums. Then every exponential has the
