@@ -1,5 +1,5 @@
 //! How far chapter 5 is from chapter 1 on the same data, and its ranks from each other.
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use ch05_tensor_parallel::config::Precision;
 use ch05_tensor_parallel::run::Outcome;
@@ -25,6 +25,9 @@ struct Args {
     /// The small models whose names contain this: tied, biases, QK-norm
     #[arg(long, default_value = "")]
     only: String,
+    /// Fail if anything differs by more, or copies at all
+    #[arg(long)]
+    within: Option<f64>,
 }
 
 fn main() -> Result<()> {
@@ -41,19 +44,14 @@ fn main() -> Result<()> {
             model.family = hub::Family::Llama;
         }
         for tp in &args.tp {
-            show(name, &model, *tp, args.dp, args.steps)?;
+            show(name, &model, *tp, &args)?;
         }
     }
     Ok(())
 }
 
-fn show(
-    name: &str,
-    model: &ModelConfig,
-    tp: usize,
-    dp: usize,
-    steps: u64,
-) -> Result<()> {
+fn show(name: &str, model: &ModelConfig, tp: usize, args: &Args) -> Result<()> {
+    let Args { dp, steps, .. } = *args;
     let files = Small::new(model)?;
     let config = Config {
         model: files.model().to_string_lossy().into_owned(),
@@ -106,14 +104,17 @@ fn show(
         }
     }
     let [loss, norm, gradients, weights] = worst;
-    let copies = match apart(&ranks)? {
-        (differ, _) if differ == 0.0 => "nothing".into(),
-        (differ, param) => format!("{differ:.1e} in {param}"),
-    };
+    let (differ, param) = apart(&ranks)?;
+    let place = if differ == 0.0 { String::new() } else { format!(" in {param}") };
     println!(
-        "{name:<8} {tp:>2} {loss:>9.1e} {norm:>9.1e} {gradients:>9.1e} {weights:>9.1e}  \
-         {copies}"
+        "{name:<8} {tp:>2} {loss:>9.1e} {norm:>9.1e} {gradients:>9.1e} \
+         {weights:>9.1e}  {differ:.1e}{place}"
     );
+    if let Some(within) = args.within {
+        // Not "any is beyond": NaN is not.
+        let near = worst.iter().all(|distance| *distance <= within);
+        ensure!(near && differ == 0.0, "{name}, tp {tp}: beyond {within:.0e}");
+    }
     Ok(())
 }
 
