@@ -105,10 +105,13 @@ fn show(name: &str, model: &ModelConfig, tp: usize, args: &Args) -> Result<()> {
     }
     let [loss, norm, gradients, weights] = worst;
     let (differ, param) = apart(&ranks)?;
-    let place = if differ == 0.0 { String::new() } else { format!(" in {param}") };
+    let copies = match differ {
+        0.0 => "0".into(),
+        _ => format!("{differ:.1e} in {param}"),
+    };
     println!(
         "{name:<8} {tp:>2} {loss:>9.1e} {norm:>9.1e} {gradients:>9.1e} \
-         {weights:>9.1e}  {differ:.1e}{place}"
+         {weights:>9.1e}  {copies}"
     );
     if let Some(within) = args.within {
         // Not "any is beyond": NaN is not.
@@ -143,7 +146,8 @@ fn apart(ranks: &[Outcome]) -> Result<(f64, String)> {
             if differ > 0.0 {
                 let relative = differ / norm(&mut other.iter().copied());
                 if !(relative <= worst.0) {
-                    worst = (relative, shard.name.clone());
+                    let name = shard.name.trim_start_matches("model.");
+                    worst = (relative, name.trim_end_matches(".weight").into());
                 }
             }
         }
