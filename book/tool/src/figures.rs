@@ -8,11 +8,12 @@ use viz::{
 };
 
 mod ch04;
+mod ch05;
 
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 17] = [
+const FIGURES: [(&str, Draw); 21] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
@@ -30,6 +31,10 @@ const FIGURES: [(&str, Draw); 17] = [
     ("ch04_buckets", ch04::buckets),
     ("ch04_timeline", ch04::timeline),
     ("ch04_wrong_group", ch04::wrong_group),
+    ("ch05_cut", ch05::cut),
+    ("ch05_f_and_g", ch05::f_and_g),
+    ("ch05_saved", ch05::saved),
+    ("ch05_no_sums", ch05::no_sums),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.

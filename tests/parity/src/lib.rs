@@ -7,8 +7,9 @@
 //! harness serves replicas, shards and stages, on threads and in processes of their
 //! own; [`Reference::check_ranks`] adds what only all ranks together can show.
 //!
-//! And programs: `parity_of_processes` does so under `mpirun`, `dp_bytes` counts what a
-//! step sends beside its closed form, `timeline` shows when each rank did what. A
+//! And programs: `parity_of_processes` does so under `mpirun`, `dp_bytes` and
+//! `tp_bytes` count what a step sends beside its closed form, `tp_apart` prints how far
+//! tensor parallelism is from chapter 1, `timeline` shows when each rank did what. A
 //! package of its own, so that nothing else that is measured depends on the chapters
 //! that have ranks.
 #![warn(missing_docs)]
