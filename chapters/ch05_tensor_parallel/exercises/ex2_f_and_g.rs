@@ -22,9 +22,9 @@
 //!
 //! For f: $n$ functions of the same $x$ are added up later, so the gradient of $x$ is
 //! the sum of $n$ gradients; which of them has a rank, after its own backward? For g:
-//! $y = x_0 + x_1$; what are the gradients of $x_0$ and of $x_1$, if every rank has that
-//! of $y$ already? And if somebody else uses `x`, too, as the residual connection does:
-//! to whom does a gradient on the tape belong, if what f returns is `x` itself?
+//! $y = x_0 + x_1$; what are the gradients of $x_0$ and of $x_1$, if every rank has
+//! that of $y$ already? And if somebody else uses `x`, too, as the residual connection
+//! does: to whom does a gradient on the tape belong, if what f returns is `x` itself?
 #![allow(unused_variables)]
 use candle_core::{Result, Tensor};
 use comm::Group;

@@ -5,7 +5,7 @@
 //! of three small ones. A model is stored with this matrix in one piece. To train it on
 //! several ranks, `cut` gives each its part; `mix` is what a rank computes with its
 //! part between the projections; and `join` makes one piece of all parts again, to be
-//! stored. Each rank has as many heads as any other, and `ranks` divides both kinds.
+//! stored. Each rank has as many heads as any other: the number of ranks divides both.
 //!
 //! With one rank all is right. With several ranks a model that starts from random
 //! weights trains like any other: random rows are as good as random rows, and no shape
@@ -14,7 +14,8 @@
 //! model that was trained on two.
 //!
 //! What the ranks' heads mix should be, side by side, what one rank's heads mix; and
-//! what was stored should be the same matrix, whatever the number of ranks.
+//! what was stored should be the same matrix, whatever the number of ranks. Two places
+//! are wrong.
 //!
 //! ## Hint
 //!

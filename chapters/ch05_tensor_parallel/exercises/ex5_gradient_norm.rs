@@ -1,9 +1,9 @@
 //! # Find the bug: the norm of the gradient
 //!
 //! Backward is over, and the gradients have been summed over the ranks that see other
-//! data. What is left to do before a step is `finish`: where each of several ranks
-//! has come to a part of a gradient only, it becomes their sum; and the length of the
-//! whole gradient, by which it is clipped, is found and is the same on all ranks.
+//! data. What is left to do before a step is `finish`: where each of several ranks has
+//! come to a part of a gradient only, it becomes their sum; and the length of the whole
+//! gradient, by which it is clipped, is found and is the same on all ranks.
 //!
 //! With one rank all is right. It was written for a Llama, and with several ranks a
 //! Llama's gradients are right, too, but their norm is not. Of a Qwen3, which
