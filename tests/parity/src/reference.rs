@@ -12,7 +12,7 @@ macro_rules! chapter {
         #[doc = $doc]
         ///
         /// # Errors
-        /// As for [`Reference::compare`]; or the model cannot be cut over so many ranks.
+        /// As for [`Reference::compare`]; or so many ranks do not divide the model.
         pub fn $compare(
             reference: &Reference,
             folder: &str,
@@ -52,8 +52,12 @@ macro_rules! chapter {
                     Ok(self.optimizer.grad_norm(&self.params)?)
                 }
                 fn step(&mut self, grad_norm: f64) -> Result<()> {
-                    let (lr, weight_decay, max_grad_norm) = (1e-3, 0.1, 1.0);
-                    let hyper = Hyper { lr, weight_decay, max_grad_norm, loss_scale: 1.0 };
+                    let hyper = Hyper {
+                        lr: 1e-3,
+                        weight_decay: 0.1,
+                        max_grad_norm: 1.0,
+                        loss_scale: 1.0,
+                    };
                     Ok(self.optimizer.step(&self.params, grad_norm, &hyper)?)
                 }
                 fn sum(&self, mut numbers: [f64; 2]) -> Result<[f64; 2]> {
@@ -71,12 +75,12 @@ macro_rules! chapter {
                 let layout = Layout { tp: ranks, ..Layout::default() };
                 let mut mesh = Mesh::new(world, &layout)?;
                 let tp = TensorParallel::new(&mut mesh, &model $(, $sequence)?)?;
-                let recompute =
-                    Recompute::new(&Config::default(), model.num_hidden_layers)?;
-                let mut params = ParamBuilder::new(0, dtype);
+                let layers = model.num_hidden_layers;
+                let keep = Recompute::new(&Config::default(), layers)?;
+                let mut builder = ParamBuilder::new(0, dtype);
                 let transformer =
-                    Transformer::new(&tp, &model, seq_len, dtype, &recompute, &mut params)?;
-                let params = params.build_zeros()?;
+                    Transformer::new(&tp, &model, seq_len, dtype, &keep, &mut builder)?;
+                let params = builder.build_zeros()?;
                 weights::load(&params, &files)?;
                 let optimizer = AdamW::new(&params, &mesh)?;
                 let mut rank = Rank { transformer, params, optimizer, mesh };

@@ -11,7 +11,7 @@ use params::ParamBuilder;
 /// used, and gathered again in backward; the part is what stays.
 #[test]
 fn what_was_gathered_is_not_kept() {
-    let (ranks, rows, seq, hidden) = (4, 2, 64, 32);
+    let (ranks, rows, seq, hidden) = (4, 2, 64, 512);
     let kept = launch(ranks, |world| {
         let me = world.rank();
         let model = ModelConfig {
@@ -42,9 +42,9 @@ fn what_was_gathered_is_not_kept() {
         assert_eq!([again.calls, again.bytes], [1, part as u64]);
         anyhow::Ok(kept[0])
     });
-    // The outputs, and less than the part of the input that is held elsewhere anyway.
+    // The outputs; this rank's part of the input is held by whoever made it.
     let whole = (rows * seq * hidden * 4) as u64;
     for kept in kept.unwrap() {
-        assert!(kept < whole / 4, "{kept} bytes, and the gathered input is {whole}");
+        assert!(kept < whole / 16, "{kept} bytes, and the gathered input is {whole}");
     }
 }
