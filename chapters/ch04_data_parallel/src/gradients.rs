@@ -50,6 +50,21 @@ impl Gradients<'_> {
         }
         Ok(())
     }
+    /// Whether all that this rank's micro-batches have left so far is finite.
+    ///
+    /// # Errors
+    /// A gradient is missing or in use.
+    pub fn are_finite(&self) -> Result<bool> {
+        for param in self.params.iter() {
+            let squares = with_float!(param.dtype()?, T => {
+                ops::sum_of_squares(&param.grad::<<T as Element>::Acc>()?)
+            });
+            if !squares.is_finite() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
     /// Starts what is left, and waits for all.
     ///
     /// # Errors

@@ -96,7 +96,7 @@ fn rank(
     let (mut steps, mut communication, mut table) = (vec![], vec![], None);
     let trained = trace::record(config.trace.as_deref(), world, || {
         world.ledger().reset();
-        train::train(
+        let ended = train::train(
             config,
             inputs.max_lr,
             &inputs.data.train,
@@ -111,7 +111,7 @@ fn rank(
         )?;
         communication = world.ledger().lines();
         table = communication_table(world);
-        Ok(())
+        Ok(ended)
     });
     // Whatever ended the training, what was learnt until then is not lost.
     let folder = config.save.as_ref().filter(|_| !steps.is_empty());
@@ -120,7 +120,9 @@ fn rank(
         let (step, folder) = (steps.len(), folder.display());
         log.say(&format!("saved the model in {folder}, after step {step}"));
     }
-    trained?;
+    if let Some(error) = trained? {
+        return Err(error);
+    }
     let val_loss = evaluate::validation_loss(
         &model,
         &inputs.data.validation,

@@ -4,10 +4,10 @@ use crate::gradients::Gradients;
 use crate::loss_scale::LossScale;
 use crate::model::Transformer;
 use crate::optimizer::{AdamW, Hyper};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Error, Result, anyhow};
 use candle_core::DType;
 use comm::{Group, Mesh, Reduce};
-use corpus::{Batch, Split};
+use corpus::Split;
 use params::Params;
 use runlog::{Interrupt, RunLog, Step};
 use std::collections::BTreeMap;
@@ -24,9 +24,13 @@ const DIVERGED: &str = "no parameter was changed by this step. A lower --lr or a
 /// With a loss scale, a step whose gradients overflow is skipped: it changes nothing
 /// but the scale, and the run goes on.
 ///
+/// Returns what ended it early on all ranks alike, after the same step, so that they
+/// can still save the model together: a loss that is not finite, or without a loss
+/// scale a gradient, where nothing was changed by that step; or a record that could not
+/// be written.
+///
 /// # Errors
-/// A loss that is not finite, or without a loss scale a gradient: nothing was changed
-/// by that step. Or another rank failed.
+/// This rank failed, or another one.
 pub fn train(
     config: &Config,
     max_lr: f64,
@@ -39,13 +43,14 @@ pub fn train(
     mut log: Option<&mut RunLog>,
     interrupt: &Interrupt,
     steps: &mut Vec<Step>,
-) -> Result<()> {
-    // Here, both are all ranks: those that work on the run, and among them those that
-    // hold the same parameters and see other data.
+) -> Result<Option<Error>> {
+    // Those that work on the run; and among them those that hold the same parameters
+    // and see other data, which in this chapter are all of them, too.
     let (world, peers) = (mesh.world(), mesh.data());
+    let mut not_written = None;
     for step in 1..=config.steps {
         let start = Instant::now();
-        if interrupted(world, interrupt)? {
+        if any(world, interrupt.requested() || not_written.is_some())? {
             break;
         }
         let first = (step - 1) * config.global_batch as u64;
@@ -64,7 +69,7 @@ pub fn train(
         params.begin_step()?;
         let mut gradients = Gradients::new(params, mesh);
         let loss_scaled_by = loss_scale.as_ref().map_or(1.0, LossScale::scale);
-        let (mut loss, mut overflow) = ([0.0], None);
+        let (mut loss, mut nan, mut overflow) = ([0.0], None, None);
         for (i, batch) in batches.iter().enumerate() {
             let last = i + 1 == batches.len();
             let scale = loss_scaled_by / tokens.max(1) as f64;
@@ -79,20 +84,26 @@ pub fn train(
             })?;
             let scaled = micro_loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             loss[0] += scaled / loss_scaled_by;
-            ensure!(
-                loss[0].is_finite(),
-                "step {step}, micro-batch {}: the loss is {}; {DIVERGED}",
-                peers.rank() + i * peers.size(),
-                loss[0]
-            );
+            let number = peers.rank() + i * peers.size();
+            if !loss[0].is_finite() {
+                nan.get_or_insert(number);
+            }
             // Where an overflow came in can only be seen now: sums keep it.
-            if !last && !optimizer.grad_norm(params)?.is_finite() {
-                overflow.get_or_insert(peers.rank() + i * peers.size());
+            if !last && !gradients.are_finite()? {
+                overflow.get_or_insert(number);
             }
         }
         gradients.finish()?;
         let grad_norm = optimizer.grad_norm(params)? / loss_scaled_by;
         peers.all_reduce("loss", &mut loss, Reduce::Sum)?;
+        // The same sum everywhere: all ranks end here.
+        if !loss[0].is_finite() {
+            let number = first_of(world, nan.unwrap_or(usize::MAX))?;
+            return Ok(Some(anyhow!(
+                "step {step}, micro-batch {number}: the loss is {}; {DIVERGED}",
+                loss[0]
+            )));
+        }
         let lr = config.lr_at(step, max_lr);
         let mut extra = BTreeMap::new();
         if loss_scale.is_some() {
@@ -100,12 +111,16 @@ pub fn train(
         }
         // The norm is that of the same sums everywhere: all ranks decide alike.
         if !grad_norm.is_finite() {
-            let place =
-                format!("step {step}, {}", first_of(overflow, &batches, peers)?);
+            let place = place_of(overflow, batches.len(), mesh)?;
+            let place = format!("step {step}, {place}");
             let Some(loss_scale) = &mut loss_scale else {
-                bail!("{place}: the gradient's norm is {grad_norm}; {DIVERGED}")
+                return Ok(Some(anyhow!(
+                    "{place}: the gradient's norm is {grad_norm}; {DIVERGED}"
+                )));
             };
-            loss_scale.overflowed().with_context(|| place.clone())?;
+            if let Err(error) = loss_scale.overflowed() {
+                return Ok(Some(error.context(place)));
+            }
             if let Some(log) = &mut log {
                 log.say(&format!(
                     "{place}: a gradient overflows fp16; step skipped, loss scale now \
@@ -146,10 +161,13 @@ pub fn train(
             if !comm.is_empty() {
                 report.extra.insert("comm".into(), serde_json::to_value(comm)?);
             }
-            log.step(&report)?;
+            not_written = log.step(&report).err();
         }
     }
-    Ok(())
+    // Only the rank that writes the records knows what is wrong.
+    let elsewhere = any(world, not_written.is_some())?
+        .then(|| anyhow!("another rank cannot write its records"));
+    Ok(not_written.or(elsewhere))
 }
 
 /// Whether the user wants the run to end, whichever rank was told: all end it after the
@@ -158,24 +176,31 @@ pub fn train(
 /// # Errors
 /// Another rank failed.
 pub fn interrupted(world: &Group, interrupt: &Interrupt) -> comm::Result<bool> {
-    let mut told = [u8::from(interrupt.requested())];
+    any(world, interrupt.requested())
+}
+
+/// Whether it is so on any rank.
+fn any(world: &Group, here: bool) -> comm::Result<bool> {
+    let mut told = [u8::from(here)];
     world.all_reduce("interrupt", &mut told, Reduce::Max)?;
     Ok(told == [1])
 }
 
+/// The smallest of all ranks' numbers.
+fn first_of(world: &Group, own: usize) -> comm::Result<usize> {
+    let mut first = [-(own.min(i64::MAX as usize) as i64)];
+    world.all_reduce("first", &mut first, Reduce::Max)?;
+    Ok(-first[0] as usize)
+}
+
 /// The first micro-batch of all ranks whose gradients are not finite, in words, where
-/// `own` is the first of this rank that was seen. Those of the ranks' last
+/// `own` is the first of this rank that was seen, of so many. Those of the ranks' last
 /// micro-batches were summed before anybody looked: which of these it is, is not known.
-fn first_of(
-    own: Option<usize>,
-    batches: &[Batch],
-    peers: &Group,
-) -> comm::Result<String> {
-    let last = peers.size() * (batches.len() - 1);
-    let mut first = [-(own.unwrap_or(last) as i64)];
-    peers.all_reduce("overflow", &mut first, Reduce::Max)?;
-    Ok(match -first[0] as usize {
-        first if first < last || peers.size() == 1 => format!("micro-batch {first}"),
-        first => format!("micro-batches {first} to {}", first + peers.size() - 1),
+fn place_of(own: Option<usize>, batches: usize, mesh: &Mesh) -> comm::Result<String> {
+    let peers = mesh.data().size();
+    let last = peers * (batches - 1);
+    Ok(match first_of(mesh.world(), own.unwrap_or(last))? {
+        first if first < last || peers == 1 => format!("micro-batch {first}"),
+        first => format!("micro-batches {first} to {}", first + peers - 1),
     })
 }

@@ -5,7 +5,7 @@ use params::{Element, Param, Params, accumulate, with_float};
 use std::collections::BTreeMap;
 use std::slice;
 
-/// The gradients of one step, which become the sums over all ranks, bucket by bucket
+/// The gradients of one step, which become the sums over all data, bucket by bucket
 /// (Li et al. 2020, *PyTorch Distributed*, §3.2; Megatron-LM's
 /// `param_and_grad_buffer.py`).
 ///
@@ -56,6 +56,21 @@ impl Gradients<'_> {
         }
         Ok(())
     }
+    /// Whether all that this rank's micro-batches have left so far is finite.
+    ///
+    /// # Errors
+    /// A gradient is missing or in use.
+    pub fn are_finite(&self) -> Result<bool> {
+        for param in self.params.iter() {
+            let squares = with_float!(param.dtype()?, T => {
+                ops::sum_of_squares(&param.grad::<<T as Element>::Acc>()?)
+            });
+            if !squares.is_finite() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
     /// Starts what is left, waits for all, and sums what is still in parts.
     ///
     /// # Errors
@@ -73,8 +88,8 @@ impl Gradients<'_> {
     }
 }
 
-/// The gradients of `params` become the sums over the ranks of an axis, in one call,
-/// since most of them are small.
+/// The gradients of `params` become the sums over the ranks of an axis. In one call,
+/// for which they are copied: most are small, and there are many.
 fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
     let (group, Some(first)) = (mesh.axis(axis)?, params.first()) else {
         return Ok(());
@@ -84,11 +99,12 @@ fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
     }
     with_float!(first.dtype()?, T => {
         type A = <T as Element>::Acc;
+        let _tag = memory::tag(memory::Family::Scratch);
         let mut all: Vec<A> = vec![];
         for param in params {
             all.extend_from_slice(&param.grad::<A>()?);
         }
-        group.all_reduce("shared gradients", &mut all, Reduce::Sum)?;
+        group.all_reduce("partial gradients", &mut all, Reduce::Sum)?;
         let mut rest = &all[..];
         for param in params {
             let (sum, others) = rest.split_at(param.shard().elements());

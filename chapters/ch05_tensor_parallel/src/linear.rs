@@ -68,6 +68,7 @@ impl ColumnParallel {
 pub struct RowParallel {
     weight: Param,
     /// It belongs into the sum of the ranks' terms once: only the first rank has it.
+    /// (Megatron-LM has it on all ranks, and adds it to the sum.)
     bias: Option<Param>,
     tp: TensorParallel,
 }

@@ -5,8 +5,9 @@ use crate::loss_scale::LossScale;
 use crate::recompute::Recompute;
 use crate::tensor_parallel::{self, TensorParallel};
 use crate::{evaluate, model, optimizer, replicas, train, weights};
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail, ensure};
 use comm::{Group, Layout, Mesh, Reduce};
+use corpus::Split;
 use hub::ModelConfig;
 use params::{ParamBuilder, Params};
 use runlog::{Interrupt, Last, RunLog, Step};
@@ -44,8 +45,18 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
     }
     let inputs = inputs::open(config)?;
     tensor_parallel::check(&inputs.model, config.tp)?;
+    let ranks = config.tp * config.dp;
+    if let Some(processes) = comm::processes()? {
+        ensure!(
+            processes == ranks,
+            "mpirun started {processes} processes, but --tp {} times --dp {} are \
+             {ranks} ranks: expected as many",
+            config.tp,
+            config.dp
+        );
+    }
     let each = |world| rank(config, &inputs, &interrupt, world);
-    Ok(comm::launch(config.tp * config.dp, each)?)
+    Ok(comm::launch(ranks, each)?)
 }
 
 /// One rank: builds everything, trains, saves, measures, and shows a sample.
@@ -84,6 +95,7 @@ fn rank(
         weights::load(&params, files)?;
     }
     replicas::check_equal(&params, mesh.data())?;
+    check_same_data(&inputs.data.train, mesh.model())?;
     let mut optimizer = optimizer::AdamW::new(&params, &mesh)?;
     // Measured by all at the same time.
     world.barrier("peak")?;
@@ -101,7 +113,7 @@ fn rank(
     let (mut steps, mut communication, mut table) = (vec![], vec![], None);
     let trained = trace::record(config.trace.as_deref(), world, || {
         world.ledger().reset();
-        train::train(
+        let ended = train::train(
             config,
             inputs.max_lr,
             &inputs.data.train,
@@ -116,26 +128,30 @@ fn rank(
         )?;
         communication = world.ledger().lines();
         table = communication_table(world);
-        Ok(())
+        Ok(ended)
     });
     // These ranks hold the model once, and speak for all that do.
     let speaks = mesh.data().rank() == 0;
-    // Whatever ended the training, what was learnt until then is not lost.
+    // Whatever ended the training on all ranks, what was learnt until then is not lost.
+    // (What a rank held that failed alone is.)
     if let Some(folder) = config.save.as_ref().filter(|_| speaks && !steps.is_empty()) {
         let (model, tokenizer) = (&inputs.model, &inputs.tokenizer);
         let saved = weights::save(folder, model, &params, tokenizer, mesh.model());
-        match (&trained, &mut log) {
-            // Where a rank failed, its part of the model is lost: that is the error.
-            (Err(_), _) if saved.is_err() => {}
-            (_, Some(log)) => {
-                saved?;
-                let (step, folder) = (steps.len(), folder.display());
-                log.say(&format!("saved the model in {folder}, after step {step}"));
-            }
-            _ => saved?,
+        match (&trained, saved) {
+            (Err(error), Err(_)) => bail!("{error:#}; the model could not be saved"),
+            (Ok(Some(error)), Err(also)) => bail!("{error:#}; and {also:#}"),
+            (_, saved) => saved?,
+        }
+        if let Some(log) = &mut log {
+            let (step, folder) = (steps.len(), folder.display());
+            log.say(&format!("saved the model in {folder}, after step {step}"));
         }
     }
-    trained?;
+    if let Some(error) = trained? {
+        // None returns before all is saved: that would be a failure of its own.
+        world.barrier("saved")?;
+        return Err(error);
+    }
     let val_loss = evaluate::validation_loss(
         &model,
         &inputs.data.validation,
@@ -174,18 +190,31 @@ fn communication_table(world: &Group) -> Option<String> {
     }
     let mut text =
         format!("communication of rank {}\n{}", world.rank(), world.ledger());
-    // What backward goes on beside.
-    for family in ["f", "gradients"] {
-        let entry = world.ledger().family(family);
-        let [hidden, waited] =
-            [entry.overlapped, entry.exposed].map(|time| time.as_secs_f64());
-        if hidden + waited > 0.0 {
-            let share = 100.0 * hidden / (hidden + waited);
-            text +=
-                &format!("\nof the time of {family}, {share:.0} % hidden by backward");
-        }
+    let (mut hidden, mut waited) = (0.0, 0.0);
+    for line in world.ledger().lines() {
+        hidden += line.entry.overlapped.as_secs_f64();
+        waited += line.entry.exposed.as_secs_f64();
+    }
+    if hidden + waited > 0.0 {
+        let share = 100.0 * hidden / (hidden + waited);
+        text += &format!("\nof all this time, {share:.0} % hidden by backward");
     }
     Some(text)
+}
+
+/// Checks that the ranks that hold the model together see the same tokens.
+fn check_same_data(data: &Split, group: &Group) -> Result<()> {
+    let batch = data.batch(0, 1)?;
+    let mut all = vec![0; group.size() * batch.tokens.len()];
+    group.all_gather("same data", &batch.tokens, &mut all)?;
+    let mut others = all.chunks(batch.tokens.len());
+    ensure!(
+        others.all(|tokens| tokens == batch.tokens),
+        "ranks {:?} hold one model together, and see other data: give all the same \
+         --data, --tokenizer and --seed",
+        group.members()
+    );
+    Ok(())
 }
 
 fn introduction(config: &Config, inputs: &Inputs) -> String {

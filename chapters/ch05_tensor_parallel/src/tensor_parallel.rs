@@ -21,7 +21,7 @@ pub struct Part {
     pub whole: usize,
     /// Which indices of it are this rank's.
     pub range: Range<usize>,
-    /// How many neighbours have the same ones.
+    /// How many ranks, all neighbours, have the same ones, this one included.
     pub copies: usize,
 }
 
@@ -68,29 +68,31 @@ impl TensorParallel {
     }
     /// The operator f of the paper, where every rank starts to compute something else
     /// of the same `x`. Nothing happens forward; backward, what the ranks come to is
-    /// summed.
+    /// summed. (Megatron-LM calls it `copy_to_tensor_model_parallel_region`.)
     pub fn enter(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         // The same memory, as another tensor: the two have different gradients.
         let (y, tp) = (x.reshape(x.shape())?, self.clone());
         ops::note("f", &y, &[x], move |dy| {
-            Ok(vec![tp.start_enter_backward(&dy)?.wait()?])
+            Ok(vec![tp.group.all_reduce_tensor("f", &dy, Reduce::Sum)?])
         });
         Ok(y)
     }
-    /// Starts the backward of [`TensorParallel::enter`].
+    /// Starts what [`TensorParallel::enter`] does backward.
     pub fn start_enter_backward(
         &self,
         dy: &Tensor,
     ) -> candle_core::Result<PendingTensor> {
         self.group.start_all_reduce_tensor("f", dy, Reduce::Sum)
     }
-    /// The operator g, the conjugate of f, where each rank has one term of the result:
-    /// their sum. Backward, the gradient of the sum is that of each term.
+    /// The operator g, the conjugate of f (Megatron-LM's
+    /// `reduce_from_tensor_model_parallel_region`), where each rank has one term of the
+    /// result: their sum. Backward, the gradient of the sum is that of each term.
     pub fn leave(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let y = self.group.all_reduce_tensor("g", x, Reduce::Sum)?;
-        if self.group.size() > 1 {
-            ops::note("g", &y, &[x], |dy| Ok(vec![dy]));
+        if self.group.size() == 1 {
+            return Ok(x.clone());
         }
+        let y = self.group.all_reduce_tensor("g", x, Reduce::Sum)?;
+        ops::note("g", &y, &[x], |dy| Ok(vec![dy]));
         Ok(y)
     }
 }

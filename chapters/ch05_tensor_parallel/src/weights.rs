@@ -1,5 +1,5 @@
 //! Weights from and to files in Hugging Face's form, which know nothing of ranks.
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use comm::Group;
 use hub::{Dtype, ModelConfig, Scalar, TensorSpec, Weights};
 use params::{Params, Shard, with_float};
@@ -25,10 +25,11 @@ pub fn load(params: &Params, files: &Weights) -> Result<()> {
 
 /// Writes the model to `folder` in fp32, with the tokenizer's files if there are any.
 /// All ranks of `group`, which hold it together, make this call; the first one writes,
-/// and needs memory for one whole tensor.
+/// and needs memory for one whole tensor and a slice of it.
 ///
 /// # Errors
-/// The folder cannot be written, or another rank failed.
+/// The folder cannot be written, the ranks do not hold the whole model, or another one
+/// failed.
 pub fn save(
     folder: &Path,
     model: &ModelConfig,
@@ -37,6 +38,10 @@ pub fn save(
     group: &Group,
 ) -> Result<()> {
     let tensors = model.tensors();
+    let known = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
+    for param in params.iter() {
+        ensure!(known(param.name()), "the model has no {}", param.name());
+    }
     if group.rank() > 0 {
         for tensor in &tensors {
             let (place, values) = slice(params, tensor)?;
@@ -49,13 +54,17 @@ pub fn save(
         let mut whole = vec![0.0; tensor.shape.iter().product()];
         let (place, values) = slice(params, tensor)?;
         put(&mut whole, tensor, &place, &values);
+        let mut count = values.len();
         for rank in 1..group.size() {
             let mut place = vec![0; 2 * tensor.shape.len()];
             group.recv("save", &mut place, rank)?;
             let mut values = vec![0.0; elements(&place)];
             group.recv("save", &mut values, rank)?;
             put(&mut whole, tensor, &place, &values);
+            count += values.len();
         }
+        let all = whole.len();
+        ensure!(count == all, "the ranks hold {count} of its {all} elements");
         file.write::<f32>(&whole)
     })?;
     tokenizer.save(folder)
@@ -90,7 +99,10 @@ fn put(whole: &mut [f32], tensor: &TensorSpec, place: &[i64], values: &[f32]) {
     for (dim, (start, n)) in offset.iter().zip(shape).enumerate() {
         shard = shard.narrow(dim, *start as usize..(start + n) as usize);
     }
-    for (i, value) in values.iter().enumerate() {
-        whole[shard.global_index(i)] = *value;
+    // Row by row: what is side by side in the slice is so in the tensor.
+    let width = shard.shape.last().copied().unwrap_or(1).max(1);
+    for (row, values) in values.chunks(width).enumerate() {
+        let start = shard.global_index(row * width);
+        whole[start..start + width].copy_from_slice(values);
     }
 }

@@ -72,13 +72,23 @@ fn dimensions(x: &Tensor, weights: &[Param]) -> Result<(usize, usize)> {
     Ok((inputs, outputs))
 }
 
+/// The width of the weights' input, whose output's gradient is `dy`.
+fn widths(dy: &Tensor, weights: &[Param]) -> Result<usize> {
+    let Some(first) = weights.first() else { bail!("linear: no weights") };
+    let outputs: usize = weights.iter().map(|weight| weight.shard().shape[0]).sum();
+    if outputs != dy.dim(D::Minus1)? {
+        bail!("{}: {outputs} outputs, gradient {:?}", first.name(), dy.shape())
+    }
+    Ok(first.shard().shape[1])
+}
+
 /// One half of [`linear`]'s backward: `dx = dy W`, `[.., Σ out]` to `[.., in]`. For an
 /// operation that has something to do between the halves.
 ///
 /// # Errors
 /// As for [`linear`].
 pub fn input_gradient(dy: &Tensor, weights: &[Param]) -> Result<Tensor> {
-    let (outputs, inputs) = (dy.dim(D::Minus1)?, weights[0].shard().shape[1]);
+    let (outputs, inputs) = (dy.dim(D::Minus1)?, widths(dy, weights)?);
     with_float!(dy.dtype(), T => {
         read!(dys: [T] = dy);
         let w = values::<T>(weights)?;
@@ -101,6 +111,13 @@ pub fn weight_gradient(
     weights: &[Param],
     biases: &[Param],
 ) -> Result<()> {
+    if widths(dy, weights)? != x.dim(D::Minus1)? {
+        bail!("{}: input {:?}", weights[0].name(), x.shape())
+    }
+    let tokens = |x: &Tensor| x.elem_count() / x.dim(D::Minus1).unwrap_or(1).max(1);
+    if tokens(x) != tokens(dy) {
+        bail!("{}: input {:?}, gradient {:?}", weights[0].name(), x.shape(), dy.shape())
+    }
     if !biases.is_empty() {
         bias_gradient(dy, biases)?;
     }

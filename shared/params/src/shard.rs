@@ -23,9 +23,9 @@ pub struct Shard {
     /// Which copy this is where several ranks hold the same slice. Copy 0 is the one
     /// that counts in norms and is written to checkpoints.
     pub replica: usize,
-    /// The group of ranks, all with a copy of the slice, each of which comes to a part
-    /// of its gradient only: the gradient is their sum. `None`: backward comes to the
-    /// whole on every rank that has a copy.
+    /// The axis of the mesh along which ranks have a copy of the slice, but each comes
+    /// to a part of its gradient only: the gradient is their sum. `None`: backward
+    /// comes to the whole on every rank that has a copy.
     pub partial: Option<&'static str>,
 }
 
@@ -45,10 +45,11 @@ impl Shard {
     /// Keeps the indices `part` of dimension `dim`, counted from what was kept before.
     ///
     /// # Panics
-    /// `part` reaches beyond the dimension: a bug of the caller's layout.
+    /// `part` reaches beyond the dimension, or this was padded before: a bug of the
+    /// caller's layout.
     pub fn narrow(mut self, dim: usize, part: Range<usize>) -> Shard {
         assert!(
-            part.start <= part.end && part.end <= self.shape[dim],
+            part.start <= part.end && part.end <= self.shape[dim] && self.padding == 0,
             "{}: {part:?} of dimension {dim} of {:?}",
             self.name,
             self.shape
@@ -68,9 +69,9 @@ impl Shard {
         self.replica = replica;
         self
     }
-    /// Says that its gradient is the sum of what the ranks of `group` come to.
-    pub fn partial(mut self, group: &'static str) -> Shard {
-        self.partial = Some(group);
+    /// Says that its gradient is the sum of what the ranks along `axis` come to.
+    pub fn partial(mut self, axis: &'static str) -> Shard {
+        self.partial = Some(axis);
         self
     }
     /// The number of elements held here, padding included.

@@ -16,6 +16,7 @@
 
 pub mod ch04;
 pub mod small;
+pub mod tp;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
@@ -69,6 +70,15 @@ impl Distance {
         }
         Ok(())
     }
+    /// One more parameter: how far its values are, and its gradient.
+    fn add(&mut self, name: &str, distances: [f64; 2]) {
+        let worst = [&mut self.weight, &mut self.gradient];
+        for (worst, new) in worst.into_iter().zip(distances) {
+            if new > worst.0 || new.is_nan() {
+                *worst = (new, name.to_string());
+            }
+        }
+    }
     /// The same bound for everything.
     pub fn all(bound: f64) -> Distance {
         let named = || (bound, String::new());
@@ -114,8 +124,17 @@ fn wide(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// Values and gradient of what is held here.
+///
+/// # Errors
+/// Padding is not zero.
 fn numbers(param: &Param) -> Result<[Vec<f64>; 2]> {
-    Ok([wide(&param.to_tensor()?)?, wide(&param.grad_tensor()?)?])
+    let mut numbers = [wide(&param.to_tensor()?)?, wide(&param.grad_tensor()?)?];
+    for numbers in &mut numbers {
+        let padding = numbers.split_off(param.shard().held_elements());
+        let zero = padding.iter().all(|x| *x == 0.0);
+        ensure!(zero, "{}: the padding is not zero", param.name());
+    }
+    Ok(numbers)
 }
 
 impl Reference {
@@ -147,6 +166,60 @@ impl Reference {
         val_loss: Option<f64>,
         params: &Params,
     ) -> Result<Distance> {
+        let mut found = self.losses(steps, val_loss)?;
+        for param in params.iter() {
+            let shard = param.shard();
+            let whole = self.whole(&shard.name)?;
+            let own = self.unscaled(steps, numbers(param)?);
+            let held = 0..shard.held_elements();
+            let slice = |whole: &Vec<f64>| -> Vec<f64> {
+                held.clone().map(|i| whole[shard.global_index(i)]).collect()
+            };
+            found
+                .add(&shard.name, [0, 1].map(|i| distance(&own[i], &slice(&whole[i]))));
+        }
+        Ok(found)
+    }
+    /// As [`Reference::compare`], of all ranks together, which report the same `steps`:
+    /// each parameter as a whole. (A slice of it may be much smaller than the rest, and
+    /// its rounding errors relatively larger.)
+    ///
+    /// # Errors
+    /// As for [`Reference::compare`].
+    pub fn compare_all(
+        &self,
+        steps: &[Step],
+        val_loss: Option<f64>,
+        ranks: &[&Params],
+    ) -> Result<Distance> {
+        let mut found = self.losses(steps, val_loss)?;
+        for (name, whole) in &self.tensors {
+            let mut all = whole.each_ref().map(|whole| vec![f64::NAN; whole.len()]);
+            for param in ranks.iter().filter_map(|params| params.get(name)) {
+                let own = self.unscaled(steps, numbers(param)?);
+                for (all, own) in all.iter_mut().zip(&own) {
+                    for (i, number) in own.iter().enumerate() {
+                        all[param.shard().global_index(i)] = *number;
+                    }
+                }
+            }
+            found.add(name, [0, 1].map(|i| distance(&all[i], &whole[i])));
+        }
+        Ok(found)
+    }
+    /// Values and gradient of a parameter.
+    fn whole(&self, name: &str) -> Result<&[Vec<f64>; 2]> {
+        self.tensors.get(name).with_context(|| format!("no reference {name}"))
+    }
+    /// Gradients are kept as backward left them: of the scaled loss.
+    fn unscaled(&self, steps: &[Step], mut numbers: [Vec<f64>; 2]) -> [Vec<f64>; 2] {
+        let scale =
+            steps.last().and_then(|step| step.extra.get("loss_scale")?.as_f64());
+        numbers[1].iter_mut().for_each(|grad| *grad /= scale.unwrap_or(1.0));
+        numbers
+    }
+    /// How far the losses and the gradients' norms are.
+    fn losses(&self, steps: &[Step], val_loss: Option<f64>) -> Result<Distance> {
         let mut found = Distance::default();
         let tokens =
             |steps: &[Step]| steps.iter().map(|s| s.tokens).collect::<Vec<_>>();
@@ -164,29 +237,6 @@ impl Reference {
             }
             (None, None) => {}
             other => bail!("validation losses {other:?}"),
-        }
-        // Gradients are kept as backward left them: of the scaled loss.
-        let scale =
-            steps.last().and_then(|step| step.extra.get("loss_scale")?.as_f64());
-        let scale = scale.unwrap_or(1.0);
-        for param in params.iter() {
-            let shard = param.shard();
-            let whole = self.tensors.get(&shard.name);
-            let whole =
-                whole.with_context(|| format!("no reference {}", shard.name))?;
-            let mut own = numbers(param)?;
-            own[1].iter_mut().for_each(|grad| *grad /= scale);
-            let slice = |whole: &Vec<f64>| -> Vec<f64> {
-                (0..shard.elements()).map(|i| whole[shard.global_index(i)]).collect()
-            };
-            let [value, grad] = [0, 1].map(|i| distance(&own[i], &slice(&whole[i])));
-            for (worst, new) in
-                [(&mut found.weight, value), (&mut found.gradient, grad)]
-            {
-                if new > worst.0 || new.is_nan() {
-                    *worst = (new, shard.name.clone());
-                }
-            }
         }
         Ok(found)
     }

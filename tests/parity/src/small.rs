@@ -32,6 +32,35 @@ pub fn models() -> [(&'static str, ModelConfig); 3] {
     ]
 }
 
+/// With eight query heads, over two key/value heads or one, so that up to eight ranks
+/// can divide or share them; and vocabularies of which two of four divide by two.
+pub fn wide_models() -> [(&'static str, ModelConfig); 4] {
+    let wide = |family, kv_heads, vocab_size| ModelConfig {
+        vocab_size,
+        hidden_size: 32,
+        intermediate_size: 48,
+        num_hidden_layers: LAYERS,
+        num_attention_heads: 8,
+        num_key_value_heads: kv_heads,
+        head_dim: 4,
+        ..ModelConfig::defaults(family)
+    };
+    let tied = |model| ModelConfig { tie_word_embeddings: true, ..model };
+    let all = wide(Family::Llama, 1, 256);
+    [
+        ("tied, 2 kv heads", tied(wide(Family::Llama, 2, 259))),
+        ("biases of q, k, v, 1 kv head", wide(Family::Qwen2, 1, 257)),
+        (
+            "QK-norm, 2 kv heads",
+            ModelConfig { head_dim: 6, ..wide(Family::Qwen3, 2, 264) },
+        ),
+        (
+            "tied, all biases, 1 kv head",
+            ModelConfig { qkv_bias: true, o_bias: true, mlp_bias: true, ..tied(all) },
+        ),
+    ]
+}
+
 /// A folder with a model in Hugging Face's form, and two texts. Gone when dropped.
 pub struct Small {
     folder: TempDir,

@@ -3,3 +3,4 @@ mod collectives;
 mod disagreement;
 mod mesh;
 mod started;
+mod tensors;

@@ -148,3 +148,23 @@ fn layouts_that_do_not_fit_are_named() {
     let split = Layout { tp: 4, pp: 2, order: "tp-pp-cp-ep-dp".into(), ..base };
     says(8, split, "have pp last");
 }
+
+#[test]
+fn an_axis_is_divided_into_neighbours() {
+    launch(8, |group| {
+        let me = group.rank();
+        let mut mesh = Mesh::new(group, &Layout { tp: 4, ..Layout::default() })?;
+        for (n, part) in [(1, "one"), (2, "two"), (4, "four")] {
+            mesh.divide("tp", n, part)?;
+            let want: Vec<usize> = (0..8).filter(|r| r / n == me / n).collect();
+            assert_eq!(mesh.axis(part)?.members(), want);
+        }
+        for (axis, n, part) in [("tp", 3, "x"), ("tp", 0, "x"), ("tp", 2, "two")] {
+            let error = mesh.divide(axis, n, part).unwrap_err().to_string();
+            assert!(error.contains(&format!("4 ranks of `tp` in groups of {n}")));
+        }
+        assert!(mesh.divide("none", 1, "x").is_err());
+        Result::Ok(())
+    })
+    .unwrap();
+}

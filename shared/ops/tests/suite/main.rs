@@ -19,3 +19,4 @@ mod sixteen_bits;
 mod tape;
 mod threads;
 mod views;
+mod vocabulary;

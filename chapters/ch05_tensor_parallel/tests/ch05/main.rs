@@ -1,0 +1,6 @@
+//! Chapter 5 as its reader meets it. That it computes what one rank would is in
+//! `tests/parity/tests/parity`.
+mod command_line;
+mod parts;
+mod ranks;
+mod weights;
