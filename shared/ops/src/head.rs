@@ -144,6 +144,18 @@ pub fn head_loss_of_part(
     scale: f64,
     mut combine: impl FnMut(&mut [RowSum]) -> Result<()>,
 ) -> Result<Tensor> {
+    loss_of_part(x, weight, targets, scale, &mut combine)
+}
+
+/// Without a type parameter: so it is compiled here, optimized as this crate is, and
+/// not in the crate of whoever calls it.
+fn loss_of_part(
+    x: &Tensor,
+    weight: &Param,
+    targets: &[u32],
+    scale: f64,
+    combine: &mut dyn FnMut(&mut [RowSum]) -> Result<()>,
+) -> Result<Tensor> {
     let (vocab, held) = held_rows(weight)?;
     // Of the logits held here, padding included.
     let [width, hidden] = [0, 1].map(|dim| weight.shard().shape[dim]);
