@@ -137,7 +137,8 @@ fn hidden(overlap: &str) -> f64 {
 #[test]
 fn without_overlap_nothing_is_hidden() {
     let (on, off) = (hidden("on"), hidden("off"));
-    assert!(off < 20.0 && off < on, "{on} % with overlap, {off} % without");
+    // On a busy machine, too, where a rank may be kept from its sums for long.
+    assert!(off < 20.0 && off + 5.0 < on, "{on} % with overlap, {off} % without");
 }
 
 /// With a loss scale at which a micro-batch of very few tokens may overflow, or may
