@@ -107,7 +107,8 @@ fn swap(x: &[f64], a: usize, b: usize) -> Vec<f64> {
 /// What this rank should have after a gather, and what wrong ones would give.
 fn gathered(all: &[Pass], rank: usize) -> (Vec<f64>, Vec<(Vec<f64>, String)>) {
     let n = all.len();
-    let concatenated: Vec<f64> = all.iter().flat_map(|pass| pass.given.clone()).collect();
+    let concatenated: Vec<f64> =
+        all.iter().flat_map(|pass| pass.given.clone()).collect();
     // [n, batch, part, hidden] to [batch, n, part, hidden]
     let want = swap(&concatenated, n, BATCH);
     let backwards: Vec<f64> =
@@ -220,22 +221,22 @@ fn backward_is(what: &str, seen: &Seen, gathers: bool) {
 
 #[test]
 fn g_forward() {
-    RANKS.map(|n| is("g forward", &g(n).forward, true));
+    RANKS.into_iter().for_each(|n| is("g forward", &g(n).forward, true));
 }
 
 #[test]
 fn g_backward() {
-    RANKS.map(|n| backward_is("g backward", &g(n), false));
+    RANKS.into_iter().for_each(|n| backward_is("g backward", &g(n), false));
 }
 
 #[test]
 fn g_bar_forward() {
-    RANKS.map(|n| is("ḡ forward", &g_bar(n).forward, false));
+    RANKS.into_iter().for_each(|n| is("ḡ forward", &g_bar(n).forward, false));
 }
 
 #[test]
 fn g_bar_backward() {
-    RANKS.map(|n| backward_is("ḡ backward", &g_bar(n), true));
+    RANKS.into_iter().for_each(|n| backward_is("ḡ backward", &g_bar(n), true));
 }
 
 #[test]

@@ -242,12 +242,12 @@ fn copies_stay_equal() {
         for (rank, held) in all.iter().enumerate() {
             for held in held {
                 let copies = all.iter().flatten();
-                let copy = |other: &&Held| {
-                    other.name == held.name && other.at == held.at
-                };
+                let copy =
+                    |other: &&Held| other.name == held.name && other.at == held.at;
                 let first = copies.into_iter().find(copy).map(|first| &first.values);
                 let first = first.unwrap_or(&held.values);
-                let bits = |x: &[f64]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                let bits =
+                    |x: &[f64]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 assert!(
                     bits(first) == bits(&held.values),
                     "{}, after {}: {} on rank {rank} and the copy of it on the first \
