@@ -125,6 +125,13 @@ fn gathered(all: &[Pass], rank: usize) -> (Vec<f64>, Vec<(Vec<f64>, String)>) {
     let alone = want.iter().enumerate().map(alone).collect();
     let wrong = vec![
         (
+            swap(&concatenated, BATCH, n),
+            format!(
+                "what comes of it if what `all_gather` gives is taken for [{BATCH}, \
+                 {n}, ..]: it is [{n}, {BATCH}, ..]"
+            ),
+        ),
+        (
             concatenated,
             format!(
                 "the ranks' parts concatenated one after the other, as they come: \
@@ -135,6 +142,7 @@ fn gathered(all: &[Pass], rank: usize) -> (Vec<f64>, Vec<(Vec<f64>, String)>) {
         ),
         (swap(&backwards, n, BATCH), "the parts in the order of falling ranks".into()),
         (alternating, "a token of each rank in turn: the ranks have runs of it".into()),
+        (want.iter().map(|x| x / n as f64).collect(), format!("divided by {n}")),
         (repeated, "this rank's own part, as often as there are ranks".into()),
         (alone, "this rank's own part, and zeros for all others'".into()),
     ];
@@ -163,6 +171,13 @@ fn scattered(all: &[Pass], rank: usize) -> (Vec<f64>, Vec<(Vec<f64>, String)>) {
                  concatenated one after the other: piece {rank} of {n} of all of \
                  them together. It has to be part {rank} of each sequence: \
                  `reduce_scatter` cuts [{n}, {BATCH}, ..], given was [{BATCH}, {n}, ..]"
+            ),
+        ),
+        (
+            piece(&swap(&sum, n, BATCH), rank),
+            format!(
+                "what comes of it if the terms are taken for [{n}, {BATCH}, ..]: they \
+                 are [{BATCH}, {n}, ..]"
             ),
         ),
         (part(&all[rank].given, rank), "this rank's own term, not the sum".into()),
@@ -271,19 +286,23 @@ fn each_sends_what_one_all_reduce_does() {
     }
 }
 
+const HEADS: usize = 4;
+/// Of all heads together.
 const WIDE: usize = 12;
 
-/// A gated MLP behind a norm, with its residual connection; `group` holds the matrices
-/// cut, and each rank normalizes its own tokens.
-struct Mlp {
+/// Attention behind a norm, with its residual connection; each rank of `group` has some
+/// of the heads, and normalizes its own tokens.
+struct Layer {
     norm: Param,
-    /// Gate and up.
-    gate_up: [Param; 2],
-    down: Param,
+    /// Queries, keys and values.
+    qkv: [Param; 3],
+    out: Param,
+    /// This rank's.
+    heads: usize,
 }
 
-impl Mlp {
-    fn new(group: &Group, builder: &mut ParamBuilder) -> Mlp {
+impl Layer {
+    fn new(group: &Group, builder: &mut ParamBuilder) -> Layer {
         let norm = builder.add("norm", &[HIDDEN], Init::Normal(1.0));
         let each = WIDE / group.size();
         let own = group.rank() * each..(group.rank() + 1) * each;
@@ -291,9 +310,10 @@ impl Mlp {
             let shard = Shard::whole(name, &shape).narrow(dim, own.clone());
             builder.add_shard(shard, Init::Normal(0.5))
         };
-        let gate = add("gate", [WIDE, HIDDEN], 0);
-        let up = add("up", [WIDE, HIDDEN], 0);
-        Mlp { norm, gate_up: [gate, up], down: add("down", [HIDDEN, WIDE], 1) }
+        let qkv =
+            ["queries", "keys", "values"].map(|name| add(name, [WIDE, HIDDEN], 0));
+        let out = add("output", [HIDDEN, WIDE], 1);
+        Layer { norm, qkv, out, heads: HEADS / group.size() }
     }
     /// Between `g` and `g_bar`.
     fn forward(
@@ -303,9 +323,9 @@ impl Mlp {
         g_bar: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let y = g(&ops::rms_norm(x, &self.norm, 1e-6)?)?;
-        let wide = ops::linear(&y, &self.gate_up, &[])?;
-        let y = ops::linear(&ops::swiglu(&wide)?, from_ref(&self.down), &[])?;
-        ops::add(x, &g_bar(&y)?)
+        let qkv = ops::linear(&y, &self.qkv, &[])?;
+        let y = ops::attention(&qkv, self.heads, self.heads, None)?;
+        ops::add(x, &g_bar(&ops::linear(&y, from_ref(&self.out), &[])?)?)
     }
 }
 
@@ -315,12 +335,12 @@ type Tensors = Vec<(String, Vec<usize>, Vec<f64>)>;
 /// The results of two layers, one behind the other, and all gradients; without g and ḡ
 /// if `alone`.
 fn pair(n: usize, alone: bool) -> Vec<Tensors> {
-    ranks(n, "two MLPs", |group| {
+    ranks(n, "two layers", |group| {
         let mut builder = ParamBuilder::new(1, DType::F64);
-        let first = Mlp::new(&group, &mut builder);
+        let first = Layer::new(&group, &mut builder);
         let params = builder.build(1)?;
         let mut builder = ParamBuilder::new(2, DType::F64);
-        let second = Mlp::new(&group, &mut builder);
+        let second = Layer::new(&group, &mut builder);
         let more = builder.build(1)?;
         let part = Shard::whole("tokens", &shape(1));
         let tokens = SEQ / n * group.rank()..SEQ / n * (group.rank() + 1);
@@ -366,9 +386,9 @@ fn two_layers_are_those_of_one_rank() {
                 let apart = distance(got, &want);
                 assert!(
                     apart <= 1e-12,
-                    "two MLPs behind norms, with residual connections, {}: {name} on \
-                     rank {rank} is {apart:.1e} from that on one rank, expected at \
-                     most 1e-12",
+                    "two layers of attention behind norms, {}: {name} on rank {rank} \
+                     is {apart:.1e} from that on one rank, expected at most 1e-12. \
+                     Attention is what tells sequences and places apart",
                     many(n, "rank")
                 );
             }

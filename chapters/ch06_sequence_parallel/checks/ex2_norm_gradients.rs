@@ -20,7 +20,7 @@ const VOCAB: usize = 11;
 const ROWS: usize = 4;
 
 /// Ranks that hold the model together, and how often they hold it.
-const LAYOUTS: [(usize, usize); 5] = [(1, 1), (2, 1), (4, 1), (2, 2), (4, 2)];
+const LAYOUTS: [(usize, usize); 5] = [(1, 1), (1, 3), (2, 1), (4, 1), (2, 3)];
 
 /// Two layers of 4 heads and 2 key/value heads, which 4 ranks share, with all biases
 /// that there can be; a Qwen3 normalizes queries and keys.
@@ -156,23 +156,21 @@ fn called(held: &Held, want: &[f64], case: Case) -> String {
         let scaled: Vec<f64> = want.iter().map(|x| x * times).collect();
         distance(&held.grad, &scaled) <= 1e-10
     };
-    let tp = case.tp as f64;
-    let times = |n: usize, what: &str| {
-        format!("{n} times what it should be: {what}, and would stay as it is")
-    };
+    let (tp, dp) = (case.tp as f64, case.dp as f64);
     match held.partial {
-        None if is(tp) => times(
-            case.tp,
-            "every rank's backward has come to the whole gradient; it was summed over \
-             the ranks that hold the model together",
+        _ if case.dp > 1 && is(dp) => format!(
+            "{} times what it should be: it had been summed over the replicas of the \
+             model already",
+            case.dp
         ),
-        Some(_) if is(tp) || is(2.0) => {
-            let factor = if is(2.0) { 2 } else { case.tp };
-            times(factor, "its parts were summed twice, and once is the gradient")
-        }
-        _ if is(case.dp as f64) => times(
-            case.dp,
-            "it was the sum over the replicas of the model already, when you got it",
+        None if is(tp) => format!(
+            "{} times what it should be: every rank's backward had come to the whole \
+             gradient, which stays as it is",
+            case.tp
+        ),
+        Some(_) if is(tp) || is(2.0) => format!(
+            "{} times what it should be: the parts were summed, and then that sum was",
+            if is(2.0) { 2 } else { case.tp }
         ),
         _ if is(1.0 / tp) => "the average of the ranks' parts, not their sum".into(),
         Some("tp") if distance(&held.grad, &held.before) == 0.0 => {
@@ -186,8 +184,8 @@ fn called(held: &Held, want: &[f64], case: Case) -> String {
             }
         }
         Some(_) if distance(&held.grad, &held.before) == 0.0 => {
-            "what this rank's query heads come to, not the sum over the neighbours that \
-             share its key/value head"
+            "what this rank's query heads come to, not the sum over the neighbours \
+             that share its key/value head"
                 .into()
         }
         _ => format!("{:.4} times as long", length(&held.grad) / length(want)),

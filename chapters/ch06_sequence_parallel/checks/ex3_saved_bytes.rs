@@ -153,7 +153,8 @@ fn agrees(sequence: bool, account: usize) {
     for (name, family) in FAMILIES {
         for kv_heads in [HEADS, 2, 1] {
             let model = model(family, kv_heads);
-            for n in [1, 2, 4, 8] {
+            // On 2 ranks some wrong counts are as far off as others.
+            for n in [1, 4, 2, 8] {
                 for (dtype, element, accumulator) in TYPES {
                     let tokens = ROWS * SEQ;
                     let got =
@@ -166,9 +167,9 @@ fn agrees(sequence: bool, account: usize) {
                         assert!(
                             got == want,
                             "{name}, {dtype:?}, {tokens} tokens, {}, {}: you count \
-                             {got} bytes, rank {rank} holds {want}, {each:+.3} elements \
-                             per token. {}(hidden {}, heads {HEADS} and {kv_heads} of \
-                             {}, intermediate {})",
+                             {got} bytes, rank {rank} holds {want}, {each:+.3} \
+                             elements per token. {}(hidden {}, heads {HEADS} and \
+                             {kv_heads} of {}, intermediate {})",
                             many(n, "rank"),
                             on(sequence),
                             guess(&model, n, sequence, each, log_sum),

@@ -9,12 +9,15 @@
 //! - **ḡ** takes each rank's term of the result for all tokens, and leaves each rank
 //!   with its part of their sum.
 //!
+//! (They take the place of f and g of chapter 5, and in the chapter's code keep these
+//! names.)
+//!
 //! Write both, forward and backward, so that every rank has its part of the results and
 //! gradients that one rank would have. Each pass makes one call, and g sends, forward
 //! and backward together, what one all-reduce of all tokens would; so does ḡ.
 //!
-//! The chapter has `all_gather_tensor` and `reduce_scatter_tensor` do it. You do without
-//! them here, and use what lies below them, which knows nothing of dimensions:
+//! The chapter has `all_gather_tensor` and `reduce_scatter_tensor` do it. You do
+//! without them here, and use what lies below them, which knows nothing of dimensions:
 //! `Group::all_gather` lays the members' slices one behind the other, in the order of
 //! their ranks, and `Group::reduce_scatter` cuts the sum of the members' slices into as
 //! many equal pieces, of which each member gets one. `ops::note` notes the backward of

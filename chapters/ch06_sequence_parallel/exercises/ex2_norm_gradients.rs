@@ -7,22 +7,22 @@
 //! some; what the chapter says of each in `Shard::partial`, it does not see.
 //!
 //! It comes from chapter 5, where all was right. With `--sp on` a model still trains,
-//! and its loss falls; but some gradients are not those of one rank, and of some weights
-//! that all ranks have a copy of, and that started equal, every rank has another one
-//! after a step.
+//! and its loss falls; but some gradients are not those of one rank, and of some
+//! weights that all ranks have a copy of, and that started equal, every rank has
+//! another one after a step.
 //!
 //! Find the sum that is missing, and add it. It must be right for a Llama and for a
 //! Qwen3, which normalizes queries and keys, with the sequence cut or not, and for
-//! several replicas of the model. What is a sum already stays as it is: summed twice, it
-//! would be as many times too long as there are ranks.
+//! several replicas of the model. What is a sum already stays as it is: summed twice,
+//! it would be as many times too long as there are ranks.
 //!
 //! ## Hint
 //!
 //! Which comment is no longer true? Write down for two ranks, for a token of the second
 //! half of a sequence, and for each kind of parameter (`q_proj`, `o_proj.bias`,
-//! `input_layernorm`, `q_norm`, the embedding, `model.norm`): which ranks' backward adds
-//! to the gradient on account of that token? Then do the same for `--sp off`. And which
-//! names does the condition match that you are about to write?
+//! `input_layernorm`, `q_norm`, the embedding, `model.norm`): which ranks' backward
+//! adds to the gradient on account of that token? Then do the same for `--sp off`. And
+//! which names does the condition match that you are about to write?
 use candle_core::Result;
 use ch06_sequence_parallel::tensor_parallel::TensorParallel;
 use comm::{Mesh, Reduce};

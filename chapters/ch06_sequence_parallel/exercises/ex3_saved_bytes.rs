@@ -7,18 +7,18 @@
 //! $$sbh\left(10 + \frac{24}{t}\right) \text{ with tensor parallelism}, \qquad
 //! sbh\,\frac{34}{t} \text{ with sequence parallelism, too.}$$
 //!
-//! Ten of the 34 bytes are of what every rank has whole, until the sequence is cut. Their
-//! layer is GPT's, with dropout; find the same for ours, for any model that the chapter
-//! can run. It has other widths: heads and key/value heads need not be as wide together
-//! as the residual stream, more ranks than key/value heads share them, and some models
-//! normalize queries and keys.
+//! Ten of the 34 bytes are of what every rank has whole, until the sequence is cut.
+//! Their layer is GPT's, with dropout; find the same for ours, for any model that the
+//! chapter can run. It has other widths: heads and key/value heads need not be as wide
+//! together as the residual stream, more ranks than key/value heads share them, and
+//! some models normalize queries and keys.
 //!
 //! What an operation saves you know from chapter 3: `linear`, `rms_norm`, `qk_norm` and
-//! `swiglu` save their input; `attention` its input, its output, and one log-sum-exp for
-//! each token and each of the rank's heads; `rope` and `add` nothing. A tensor that
-//! several save lies in memory once. What is new stands in the chapter's `linear.rs` and
-//! `tensor_parallel.rs`: what does `ColumnParallel::forward` save, and what do `enter`
-//! and `leave` keep of what they gather and sum?
+//! `swiglu` save their input; `attention` its input, its output, and one log-sum-exp
+//! for each token and each of the rank's heads; `rope` and `add` nothing. A tensor that
+//! several save lies in memory once. What is new stands in the chapter's `linear.rs`
+//! and `tensor_parallel.rs`: what does `ColumnParallel::forward` save, and what do
+//! `enter` and `leave` keep of what they gather and sum?
 //!
 //! An element takes `element` bytes and a log-sum-exp `accumulator`, 4 also where an
 //! element takes 2. Nothing is computed again, and the number of ranks divides `tokens`
@@ -29,11 +29,12 @@
 //! ## Hint
 //!
 //! Go through `block.rs`, `attention.rs` and `mlp.rs` and write down the tensors that
-//! are saved, each with its width on one rank. Next to each, write where it lies: between
-//! a column-parallel and a row-parallel matrix, where the *widths* are cut, or outside of
-//! the pairs, where the *tokens* are, if anything is. The input of a column-parallel
-//! matrix is the output of a norm: on which side does it lie, if backward gathers it
-//! again? How many key/value heads has one of 8 ranks, if the model has 2?
+//! are saved, each with its width on one rank. Next to each, write where it lies:
+//! between a column-parallel and a row-parallel matrix, where the *widths* are cut, or
+//! outside of the pairs, where the *tokens* are, if anything is. The input of a
+//! column-parallel matrix is the output of a norm: on which side does it lie, if
+//! backward gathers it again? How many key/value heads has one of 8 ranks, if the model
+//! has 2?
 #![allow(unused_variables)]
 use hub::ModelConfig;
 

@@ -6,13 +6,13 @@
 //! reduce-scatter and an all-gather one after the other, and that is what each operator
 //! sends in the two passes together.
 //!
-//! Ranks exchange runs of memory. The part that a rank has of several sequences is not a
-//! run of the whole: behind its tokens of the first sequence come the other ranks'
-//! tokens of that, and not its own of the second. So what was gathered, `[n, batch, ..]`
-//! in memory, has to become `[batch, n, ..]`, and what is to be scattered the other way
-//! round, before it is summed. Without that all shapes fit and all runs: the tokens of
-//! several sequences are in the wrong order, and attention mixes sequences. With one
-//! sequence per micro-batch nobody notices.
+//! Ranks exchange runs of memory. The part that a rank has of several sequences is not
+//! a run of the whole: behind its tokens of the first sequence come the other ranks'
+//! tokens of that, and not its own of the second. So what was gathered,
+//! `[n, batch, ..]` in memory, has to become `[batch, n, ..]`, and what is to be
+//! scattered the other way round, before it is summed. Without that all shapes fit and
+//! all runs: the tokens of several sequences are in the wrong order, and attention
+//! mixes sequences. With one sequence per micro-batch nobody notices.
 //!
 //! Megatron-LM avoids the copy: its activations are `[seq, batch, hidden]`, of which a
 //! part of the sequence is a run of memory (`gather_from_sequence_parallel_region`,

@@ -4,8 +4,9 @@
 //! tokens. Where the sequence is cut, a rank normalizes the tokens of its part, and
 //! comes to their part of the gradient: of the two norms of every layer and of the one
 //! behind the last. Each rank then stepped by a part of the gradient, each by another,
-//! and the copies drifted apart. With `--sp off` there is nothing to sum: f has done it,
-//! and one more sum would make the gradient as many times too long as there are ranks.
+//! and the copies drifted apart. With `--sp off` there is nothing to sum: f has done
+//! it, and one more sum would make the gradient as many times too long as there are
+//! ranks.
 //!
 //! The weights of the queries' and keys' norms stay as they are. Attention is on the
 //! other side of the gather: it sees all tokens there, of its own heads, with the

@@ -7,15 +7,15 @@
 //! 2k}_\text{attention} + \underbrace{3f}_\text{gate} \Bigr)$$
 //!
 //! elements and $n/t$ log-sum-exps, and $q + 2k$ elements more if it normalizes queries
-//! and keys, divided as well. What lies within a pair of matrices is cut with them. What
-//! lies outside is the input and the output of each norm, $4h$: the paper's 10 bytes are
-//! these four, of 2 bytes each, and two masks for dropout. With sequence parallelism a
-//! rank has its tokens of them, and all is divided.
+//! and keys, divided as well. What lies within a pair of matrices is cut with them.
+//! What lies outside is the input and the output of each norm, $4h$: the paper's 10
+//! bytes are these four, of 2 bytes each, and two masks for dropout. With sequence
+//! parallelism a rank has its tokens of them, and all is divided.
 //!
 //! That takes more than cutting the norms. What g gathers is the input of the matrices
 //! behind it, whose gradients need it whole; to keep that would undo half of what was
-//! won, $2h$ of $4h$. So the rank keeps its part, which is the norm's output, and gathers
-//! once more in backward.
+//! won, $2h$ of $4h$. So the rank keeps its part, which is the norm's output, and
+//! gathers once more in backward.
 //!
 //! Where ranks share a key/value head, each has one, and the $2k$ (or $4k$) are divided
 //! by the number of key/value heads, and by no more.
