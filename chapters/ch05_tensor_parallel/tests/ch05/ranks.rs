@@ -89,3 +89,28 @@ fn what_is_reported_is_of_all_ranks() {
     let [got, want] = [&ranks[0], one].map(|run| run.val_loss.unwrap());
     assert!((got / want - 1.0).abs() < 1e-5, "{got}, expected {want}");
 }
+
+/// All ranks end after the same step, and none leaves before those that hold the model
+/// have put it together.
+#[test]
+fn what_was_learnt_before_a_run_diverged_is_saved() {
+    let text = text();
+    for (tp, dp) in [(2, 2), (4, 1), (1, 4)] {
+        for precision in [Precision::Fp32, Precision::Bf16] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = Config {
+                tp,
+                dp,
+                precision,
+                lr: Some(1e30),
+                warmup: Some(0),
+                save: Some(folder.path().to_owned()),
+                ..quick(text.path())
+            };
+            let error = run(&config).err().expect("a run of NaN").to_string();
+            assert!(error.contains(": step 2, micro-batch"), "{error}");
+            let model = hub::Folder::open(&folder.path().to_string_lossy()).unwrap();
+            assert!(model.weights().unwrap().names().count() > 10, "tp {tp}, dp {dp}");
+        }
+    }
+}
