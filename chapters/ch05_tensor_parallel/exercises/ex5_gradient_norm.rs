@@ -41,7 +41,7 @@ pub fn finish(params: &Params, mesh: &Mesh) -> Result<f64> {
             if param.shard().partial == Some("tp-kv") {
                 let mut grad = flat.grads.write::<f64>(param.range()?)?;
                 let group = mesh.axis("tp-kv")?;
-                group.all_reduce("shared gradients", &mut grad, Reduce::Sum)?;
+                group.all_reduce("partial gradients", &mut grad, Reduce::Sum)?;
             }
         }
     }

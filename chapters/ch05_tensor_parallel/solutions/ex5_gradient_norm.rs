@@ -37,7 +37,7 @@ pub fn finish(params: &Params, mesh: &Mesh) -> Result<f64> {
             if let Some(axis) = param.shard().partial {
                 let mut grad = flat.grads.write::<f64>(param.range()?)?;
                 let group = mesh.axis(axis)?;
-                group.all_reduce("shared gradients", &mut grad, Reduce::Sum)?;
+                group.all_reduce("partial gradients", &mut grad, Reduce::Sum)?;
             }
         }
     }

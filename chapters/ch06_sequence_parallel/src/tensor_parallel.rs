@@ -146,12 +146,13 @@ const SEQ: usize = 1;
 pub fn check(model: &ModelConfig, ranks: usize) -> Result<()> {
     let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
     let mlp = model.intermediate_size;
-    let share = |ranks| kv_heads % ranks == 0 || ranks % kv_heads == 0;
-    let fits = |ranks| heads % ranks == 0 && share(ranks) && mlp % ranks == 0;
+    let divides = |n: usize, ranks: usize| n.is_multiple_of(ranks);
+    let share = |ranks| divides(kv_heads, ranks) || divides(ranks, kv_heads);
+    let fits = |ranks| divides(heads, ranks) && share(ranks) && divides(mlp, ranks);
     let would: Vec<String> =
         (1..=heads).filter(|n| fits(*n)).map(|n| n.to_string()).collect();
     let why = match () {
-        _ if heads % ranks != 0 => {
+        _ if !divides(heads, ranks) => {
             format!("its {heads} heads do not divide by {ranks}")
         }
         _ if !share(ranks) => {

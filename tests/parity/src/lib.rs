@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 pub mod ch04;
+pub mod reference;
 pub mod small;
 pub mod tp;
 pub mod tp_memory;

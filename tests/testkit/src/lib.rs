@@ -1,8 +1,7 @@
 //! What the tests of several chapters share: reference models, and [`ranks`](fn@ranks),
 //! which runs a check on several threads. And programs: `account` and `recompute` count
-//! bytes and operations of training steps beside their closed forms, `check_reference`
-//! compares our model with one computed elsewhere, and `step_worker` is timed beside
-//! PyTorch (`scripts/compare_torch`).
+//! bytes and operations of training steps beside their closed forms, and `step_worker`
+//! is timed beside PyTorch (`scripts/compare_torch`).
 #![warn(missing_docs)]
 
 pub mod account;
@@ -11,7 +10,7 @@ pub mod recompute;
 mod reference;
 
 pub use ranks::ranks;
-pub use reference::{Comparison, Reference, worst};
+pub use reference::{Comparison, Reference, Subject, worst};
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};

@@ -209,8 +209,14 @@ impl<'a> Trainer<'a> {
             let own = param.values::<f32>()?.to_vec();
             let mut all = vec![0.0; own.len() * group.size()];
             group.all_gather("parameters equal", &own, &mut all)?;
-            let odd = all.chunks(own.len()).position(|other| other != own);
-            ensure!(odd.is_none(), "{} differs on rank {odd:?}", param.name());
+            let odd =
+                all.chunks(own.len()).position(|other| other != &all[..own.len()]);
+            ensure!(
+                odd.is_none(),
+                "{} differs between ranks 0 and {}",
+                param.name(),
+                odd.unwrap_or(0)
+            );
         }
         Ok(())
     }

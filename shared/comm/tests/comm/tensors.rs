@@ -42,7 +42,7 @@ fn check(world: &Group, shape: &[usize], dtype: DType) -> Result<()> {
         let part = |r: usize| turned.narrow(0, r % turned.dim(0)?, 1);
         let want: Vec<Tensor> = (0..n).map(part).collect::<Result<_>>()?;
         same(&world.all_gather_tensor("view", &part(me)?, 0)?, &Tensor::cat(&want, 0)?);
-        if shape[dim] % n != 0 {
+        if !shape[dim].is_multiple_of(n) {
             let error = world.reduce_scatter_tensor("scatter", x, dim, Reduce::Sum);
             let error = error.unwrap_err().to_string();
             assert!(error.contains(&format!("dimension {dim} among {n} ranks")));

@@ -38,8 +38,8 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     println!(
-        "{:<8} {:>2} {:>9} {:>9} {:>9} {:>9}  {}",
-        "model", "tp", "loss", "norm", "gradients", "weights", "copies differ by"
+        "{:<8} {:>2} {:>9} {:>9} {:>9} {:>9}  copies differ by",
+        "model", "tp", "loss", "norm", "gradients", "weights"
     );
     let wanted = models().into_iter().filter(|(name, _)| name.contains(&args.only));
     for (name, mut model) in wanted {
@@ -153,9 +153,9 @@ fn apart(ranks: &[Rank]) -> Result<(f64, String)> {
             let norm =
                 |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
             let differ = norm(&mut own.iter().zip(&other).map(|(a, b)| a - b));
-            if differ > 0.0 {
+            if differ != 0.0 {
                 let relative = differ / norm(&mut other.iter().copied());
-                if !(relative <= worst.0) {
+                if relative > worst.0 || relative.is_nan() {
                     let name = shard.name.trim_start_matches("model.");
                     worst = (relative, name.trim_end_matches(".weight").into());
                 }

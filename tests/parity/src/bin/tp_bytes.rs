@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     match Args::parse().command {
         Command::Sent { model, tp } => {
             println!(
-                "{:<8} {:>2} {:>5} {:>7}  {:<16} {:>6} {:>10} {:>12} {:>12}",
+                "{:<8} {:>2} {:>5} {:>7}  {:<17} {:>6} {:>10} {:>12} {:>12}",
                 "model",
                 "tp",
                 "type",
@@ -138,18 +138,16 @@ fn sent(name: &str, tp: usize, precision: Precision, batches: usize) -> Result<(
         ("g", "tp", both, activations, all_reduce(activations, size, tp)),
         // Three numbers of 8 bytes, of this rank, to all others.
         ("cross-entropy", "tp", passes, 24 * tokens, (tp - 1) * 24 * tokens),
-        // Once to see whether a micro-batch's gradients are finite, the last of them to
-        // clip.
-        ("gradient norm", "model", passes, 8, all_reduce(8, 8, tp)),
+        ("gradient norm", "model", 1, 8, all_reduce(8, 8, tp)),
         (
-            "shared gradients",
+            "partial gradients",
             "tp",
             u64::from(model.qk_norm && tp > 1),
             norms * sums,
             all_reduce(norms * sums, sums, tp),
         ),
         (
-            "shared gradients",
+            "partial gradients",
             "tp-kv",
             u64::from(copies > 1),
             kv * sums,
@@ -165,7 +163,7 @@ fn sent(name: &str, tp: usize, precision: Precision, batches: usize) -> Result<(
         }
         let same = counted.iter().all(|other| *other == counted[0]);
         println!(
-            "{name:<8} {tp:>2} {:>5} {batches:>7}  {:<16} {made:>6} {bytes:>10} \
+            "{name:<8} {tp:>2} {:>5} {batches:>7}  {:<17} {made:>6} {bytes:>10} \
              {closed:>12} {sent:>12}{}{}",
             format!("{precision:?}").to_lowercase(),
             if group == "tp-kv" { "shared heads" } else { family },

@@ -1,7 +1,8 @@
-//! Compares our model with references computed elsewhere.
+//! Compares our model, on one rank or several, with references computed elsewhere.
 use anyhow::Result;
 use ch01_single_gpu::config::Precision;
 use clap::Parser;
+use parity::reference::{five, six};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use testkit::{Reference, worst};
@@ -14,11 +15,20 @@ use testkit::{Reference, worst};
 /// Errors are norm-wise and relative, ‖ours - theirs‖ / ‖theirs‖ for each tensor; the
 /// worst of each kind is shown. Exits with 0 if all are within their tolerance, 1 if
 /// one is not, 2 if a folder cannot be compared.
+///
+/// Chapter 1 computes it; with --tp chapter 5, and with --sp chapter 6. Of a parameter
+/// in parts, the error is that of all parts together.
 #[derive(Parser)]
 struct Args {
     /// Folders that hold a model and its reference
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
+    /// Ranks that each hold a part of every matrix
+    #[arg(long, value_name = "RANKS")]
+    tp: Option<usize>,
+    /// They divide the sequence, too
+    #[arg(long, requires = "tp")]
+    sp: bool,
     /// Type to compute in
     #[arg(long, value_enum, default_value = "fp32")]
     precision: Precision,
@@ -51,7 +61,12 @@ fn main() -> ExitCode {
 fn check(folder: &Path, args: &Args) -> Result<bool> {
     let spec = folder.to_string_lossy();
     let reference = Reference::open(folder)?;
-    let all = reference.compare(&spec, args.precision.dtype())?;
+    let dtype = args.precision.dtype();
+    let all = match args.tp {
+        None => reference.compare(&spec, dtype)?,
+        Some(ranks) if args.sp => six(&reference, &spec, dtype, ranks)?,
+        Some(ranks) => five(&reference, &spec, dtype, ranks)?,
+    };
     let mut passed = true;
     for one in worst(&all) {
         let allowed = match one.kind {
