@@ -17,6 +17,7 @@ fn saved_for_backward_is_the_closed_form() {
     let mut seen = 0;
     for (i, (name, model)) in models.into_iter().enumerate() {
         let [rows, seq_len] = SHAPES[i.min(1)];
+        let layers = model.num_hidden_layers;
         for (how, recompute) in RECOMPUTE {
             for (tp, sequence) in
                 [1, 2, 4, 8].into_iter().flat_map(|tp| [(tp, false), (tp, true)])
@@ -28,9 +29,14 @@ fn saved_for_backward_is_the_closed_form() {
                 for (rank, counted) in
                     setting.measure().unwrap().into_iter().enumerate()
                 {
-                    let ratio = counted as f64 / want;
+                    let more = counted as f64 - want;
+                    // Besides: token ids and targets, and the notes on the tape.
+                    let mut room = (64 * rows * seq_len + 4096 * layers) as f64;
+                    if name == "tiny" && how == "none" {
+                        room = room.min(0.02 * want);
+                    }
                     assert!(
-                        (0.999..1.02).contains(&ratio),
+                        (0.0..room).contains(&more),
                         "{name}, tp {tp}, sequence {}, recompute {how}: rank {rank} \
                          keeps {counted} bytes, the closed form has {want}",
                         if sequence { "cut" } else { "whole" },
