@@ -9,11 +9,12 @@ use viz::{
 
 mod ch04;
 mod ch05;
+mod ch06;
 
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 21] = [
+const FIGURES: [(&str, Draw); 23] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
@@ -35,6 +36,8 @@ const FIGURES: [(&str, Draw); 21] = [
     ("ch05_f_and_g", ch05::f_and_g),
     ("ch05_saved", ch05::saved),
     ("ch05_no_sums", ch05::no_sums),
+    ("ch06_layer", ch06::layer),
+    ("ch06_kept", ch06::kept),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.

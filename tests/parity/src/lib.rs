@@ -7,17 +7,18 @@
 //! harness serves replicas, shards and stages, on threads and in processes of their
 //! own; [`Reference::check_ranks`] adds what only all ranks together can show.
 //!
-//! And programs: `parity_of_processes` does so under `mpirun`, `dp_bytes` and
-//! `tp_bytes` count what a step sends beside its closed form, `tp_apart` prints how far
-//! tensor parallelism is from chapter 1, `timeline` shows when each rank did what. A
-//! package of its own, so that nothing else that is measured depends on the chapters
-//! that have ranks.
+//! And programs: `parity_of_processes` does so under `mpirun`, `dp_bytes`, `tp_bytes`
+//! and `sp_bytes` count what a step sends beside its closed form, `tp_memory` what it
+//! keeps for backward, `tp_apart` prints how far tensor and sequence parallelism are
+//! from chapter 1, `timeline` shows when each rank did what. A package of its own, so
+//! that nothing else that is measured depends on the chapters that have ranks.
 #![warn(missing_docs)]
 
 pub mod ch04;
 pub mod reference;
 pub mod small;
 pub mod tp;
+pub mod tp_memory;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};

@@ -1,24 +1,29 @@
-//! How far chapter 5 is from chapter 1 on the same data, and its ranks from each other.
+//! How far chapters 5 and 6 are from chapter 1 on the same data, and their ranks from
+//! each other.
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
-use ch05_tensor_parallel::config::Precision;
-use ch05_tensor_parallel::run::Outcome;
-use ch05_tensor_parallel::{Config, run};
 use clap::Parser;
 use hub::ModelConfig;
 use parity::Reference;
 use parity::small::{SEQ_LEN, Small, models};
+use parity::tp::Rank;
 
 /// Trains three small models in fp64, with one rank of chapter 1 and with several of
-/// chapter 5, and prints the largest relative differences.
+/// chapter 5 or 6, and prints the largest relative differences.
 #[derive(Parser)]
 struct Args {
     /// Numbers of tensor-parallel ranks
     #[arg(long, num_args = 1.., default_values_t = [2, 4])]
     tp: Vec<usize>,
+    /// With those of chapter 6, which divide the sequence
+    #[arg(long)]
+    sp: bool,
     /// How many times as many ranks, with other data
     #[arg(long, default_value_t = 1)]
     dp: usize,
+    /// Sequences of a micro-batch
+    #[arg(long, default_value_t = 4)]
+    micro_batch: usize,
     /// Steps of each training
     #[arg(long, default_value_t = 20)]
     steps: u64,
@@ -51,49 +56,54 @@ fn main() -> Result<()> {
 }
 
 fn show(name: &str, model: &ModelConfig, tp: usize, args: &Args) -> Result<()> {
-    let Args { dp, steps, .. } = *args;
+    let Args { dp, steps, micro_batch, .. } = *args;
     let files = Small::new(model)?;
-    let config = Config {
-        model: files.model().to_string_lossy().into_owned(),
-        data: vec![files.uneven()],
-        tokenizer: Some("bytes".into()),
-        workers: 1,
-        threads: 1,
-        isolate_documents: true,
-        steps,
-        warmup: Some(2),
-        seq_len: SEQ_LEN,
-        micro_batch: 4,
-        global_batch: 8,
-        lr: Some(2e-3),
-        validation_sequences: 7,
-        quiet: true,
-        precision: Precision::Fp64,
-        tp,
-        dp,
-        ..Config::default()
-    };
-    let Config { model, data, tokenizer, .. } = config.clone();
-    let one = ch01_single_gpu::run(&ch01_single_gpu::Config {
-        model,
-        data,
-        tokenizer,
-        workers: 1,
-        threads: 1,
-        isolate_documents: true,
-        steps,
-        warmup: config.warmup,
-        seq_len: SEQ_LEN,
-        micro_batch: config.micro_batch,
-        global_batch: config.global_batch,
-        lr: config.lr,
-        validation_sequences: config.validation_sequences,
-        quiet: true,
-        precision: ch01_single_gpu::config::Precision::Fp64,
-        ..ch01_single_gpu::Config::default()
-    })?;
+    // What all chapters are told alike.
+    macro_rules! config {
+        ($chapter:ident, { $($more:tt)* }) => {
+            $chapter::Config {
+                model: files.model().to_string_lossy().into_owned(),
+                data: vec![files.uneven()],
+                tokenizer: Some("bytes".into()),
+                workers: 1,
+                threads: 1,
+                isolate_documents: true,
+                steps,
+                warmup: Some(2),
+                seq_len: SEQ_LEN,
+                micro_batch,
+                global_batch: 8,
+                lr: Some(2e-3),
+                validation_sequences: 7,
+                quiet: true,
+                precision: $chapter::config::Precision::Fp64,
+                $($more)*
+                ..$chapter::Config::default()
+            }
+        };
+    }
+    macro_rules! ranks {
+        ($chapter:ident, { $($more:tt)* }) => {
+            $chapter::run(&config!($chapter, { tp, dp, $($more)* }))?
+                .into_iter()
+                .map(|rank| Rank {
+                    steps: rank.steps,
+                    val_loss: rank.val_loss,
+                    params: rank.params,
+                    communication: rank.communication,
+                })
+                .collect()
+        };
+    }
+    let one = ch01_single_gpu::run(&config!(ch01_single_gpu, {}))?;
     let reference = Reference::new(&one.steps, one.val_loss, &one.params)?;
-    let ranks = run(&config)?;
+    let ranks: Vec<Rank> = match args.sp {
+        false => ranks!(ch05_tensor_parallel, {}),
+        true => {
+            use ch06_sequence_parallel::config::Switch;
+            ranks!(ch06_sequence_parallel, { sp: Switch::On, })
+        }
+    };
     let mut worst = [0.0; 4];
     for rank in &ranks {
         let found = reference.compare(&rank.steps, rank.val_loss, &rank.params)?;
@@ -123,7 +133,7 @@ fn show(name: &str, model: &ModelConfig, tp: usize, args: &Args) -> Result<()> {
 
 /// The largest difference between what two ranks hold of the same slice, relative to
 /// the slice as a vector, and of which parameter.
-fn apart(ranks: &[Outcome]) -> Result<(f64, String)> {
+fn apart(ranks: &[Rank]) -> Result<(f64, String)> {
     let mut worst = (0.0, String::new());
     for (i, rank) in ranks.iter().enumerate() {
         for param in rank.params.iter() {
