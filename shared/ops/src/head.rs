@@ -27,15 +27,14 @@ pub fn embedding(tokens: &Tensor, table: &Param) -> Result<Tensor> {
         let id = id as usize;
         held.contains(&id).then(|| (id - held.start) * hidden)
     };
-    let rows: Vec<Option<usize>> = ids.into_iter().map(row).collect();
     let shape = Shape::from([tokens.dims(), &[hidden]].concat());
     let out = with_float!(table.dtype()?, T => {
         let table = table.values::<T>()?;
-        let mut out = uninit::<T>(rows.len() * hidden);
+        let mut out = uninit::<T>(ids.len() * hidden);
         fill_rows(&mut out, hidden, 1 << 16, |tokens, out| {
-            for (row, out) in rows[tokens].iter().zip(out.chunks_exact_mut(hidden)) {
-                match row {
-                    Some(start) => out.copy_from_slice(&table[*start..][..hidden]),
+            for (id, out) in ids[tokens].iter().zip(out.chunks_exact_mut(hidden)) {
+                match row(*id) {
+                    Some(start) => out.copy_from_slice(&table[start..][..hidden]),
                     None => out.fill(T::default()),
                 }
             }
@@ -44,7 +43,7 @@ pub fn embedding(tokens: &Tensor, table: &Param) -> Result<Tensor> {
     })?;
     let table = table.clone();
     note("embedding", &out, &[], move |dy| {
-        scatter(&dy, &rows, &table)?;
+        scatter(&dy, &ids, row, &table)?;
         Ok(vec![])
     });
     Ok(out)
@@ -62,9 +61,15 @@ fn held_rows(table: &Param) -> Result<(usize, Range<usize>)> {
     }
 }
 
-/// Adds the rows of `dy` to the gradient of the rows of `table` they came from; each
+/// Adds the rows of `dy` to the gradient of the rows of `table` they came from, which
+/// start at `row(id)` where they are held here; each
 /// thread adds some columns of all rows, so that the order of additions is fixed.
-fn scatter(dy: &Tensor, rows: &[Option<usize>], table: &Param) -> Result<()> {
+fn scatter(
+    dy: &Tensor,
+    ids: &[u32],
+    row: impl Fn(u32) -> Option<usize> + Sync,
+    table: &Param,
+) -> Result<()> {
     let hidden = dy.dim(D::Minus1)?;
     with_float!(dy.dtype(), T => {
         type A = <T as Element>::Acc;
@@ -75,8 +80,8 @@ fn scatter(dy: &Tensor, rows: &[Option<usize>], table: &Param) -> Result<()> {
             }
             let grad = Disjoint::new(grad);
             threads::split(hidden, hidden.div_ceil(threads::count()), |columns| {
-                for (row, dy) in rows.iter().zip(dys.chunks_exact(hidden)) {
-                    let Some(row) = row else { continue };
+                for (id, dy) in ids.iter().zip(dys.chunks_exact(hidden)) {
+                    let Some(row) = row(*id) else { continue };
                     // SAFETY: `split` hands out each column once.
                     let grad = unsafe {
                         grad.part(row + columns.start..row + columns.end)
@@ -177,10 +182,10 @@ fn loss_of_part(
         let chunk = (CHUNK / (width.max(1) * size_of::<A>())).clamp(MIN_ROWS, MAX_ROWS);
         // As many chunks as that makes, but of the same size.
         let chunk = rows.div_ceil(rows.div_ceil(chunk).max(1)).max(1);
+        let mut dx = uninit::<T>(if back { xs.len() } else { 0 });
+        // All but `dx` is gone when this returns.
         let scratch = memory::tag(Family::Scratch);
         let mut logits = uninit::<A>(chunk * width);
-        drop(scratch);
-        let mut dx = uninit::<T>(if back { xs.len() } else { 0 });
         let mut loss = 0.0;
         for start in (0..rows).step_by(chunk) {
             let n = chunk.min(rows - start);
@@ -218,6 +223,7 @@ fn loss_of_part(
                 })?;
             }
         }
+        drop(scratch);
         let dx = back.then(|| tensor(dx, x.shape())).transpose()?;
         let loss = Tensor::new(A::of(loss * scale), x.device())?;
         candle_core::Result::Ok((loss, dx))
