@@ -62,8 +62,8 @@ fn held_rows(table: &Param) -> Result<(usize, Range<usize>)> {
 }
 
 /// Adds the rows of `dy` to the gradient of the rows of `table` they came from, which
-/// start at `row(id)` where they are held here; each
-/// thread adds some columns of all rows, so that the order of additions is fixed.
+/// start at `row(id)` where they are held here; each thread adds some columns of all
+/// rows, so that the order of additions is fixed.
 fn scatter(
     dy: &Tensor,
     ids: &[u32],
