@@ -18,7 +18,7 @@ struct Book {
     new: Entries,
     /// The calls themselves, if somebody wants to see them.
     spans: Option<Vec<Span>>,
-    /// All the time in which the rank did nothing but wait.
+    /// All the time in which the rank did nothing but make calls, or wait for them.
     waited: Duration,
     /// Until when the time that calls were under way is booked.
     booked_until: Option<Instant>,
@@ -108,8 +108,10 @@ pub(crate) struct Stopwatch {
 impl Stopwatch {
     /// The rank goes on with something else from here.
     pub fn fly(&mut self) {
-        let waited = self.ledger.lock().waited;
-        self.flying = Some((Instant::now(), waited));
+        let mut book = self.ledger.lock();
+        let now = Instant::now();
+        book.waited += now - self.start;
+        self.flying = Some((now, book.waited));
     }
     /// The rank has waited for the call since `waiting`; it was over at `over`.
     pub fn land(self, waiting: Instant, over: Option<Instant>) {
@@ -143,7 +145,7 @@ impl Stopwatch {
         let Stopwatch { ledger, key, bytes, start, .. } = self;
         let mut book = ledger.lock();
         book.add(&key, Entry { exposed, overlapped, ..Entry::default() });
-        book.waited += exposed;
+        book.waited += waited[1] - waited[0];
         if let Some(spans) = &mut book.spans {
             let (family, group, operation) = key;
             spans.push(Span { family, group, operation, bytes, start, over, waited });

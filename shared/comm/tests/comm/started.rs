@@ -188,15 +188,16 @@ fn a_moment_is_booked_once_whatever_is_under_way() {
         for (family, busy) in [("waits", 0), ("computes", 15)] {
             world.barrier("turn")?;
             let begun = Instant::now();
-            // Rank 1 comes late. Rank 0 has two calls under way then, and waits for
-            // one after the other, or does something else first.
+            // Rank 1 comes late. Rank 0 has many calls under way then, which it took
+            // some time to start, and waits for one after the other, or does something
+            // else first.
             if world.rank() == 1 {
                 sleep(Duration::from_millis(30));
             }
             let start = || world.start_all_reduce(family, vec![1f32; 9], Reduce::Sum);
-            let both = [start()?, start()?];
+            let all = (0..500).map(|_| start()).collect::<Result<Vec<_>>>()?;
             sleep(Duration::from_millis(busy));
-            for pending in both {
+            for pending in all {
                 pending.wait()?;
             }
             books.push((world.ledger().family(family), begun.elapsed()));
