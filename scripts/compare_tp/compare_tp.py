@@ -37,6 +37,8 @@ WAYS = {
     "torch_overlapped": f"{TORCH} --how overlapped",
     "torch_dtensor": f"{TORCH} --how dtensor",
 }
+# No way to train: the linear layers alone, below which no step of theirs can go.
+PRODUCTS = {"torch_products": f"{TORCH} --how products"}
 ALONE = f"--ranks 1 --threads {RANKS}"
 
 
@@ -76,7 +78,8 @@ def table(record: dict) -> str:
     lines.append(
         f"speed: {record['base']}'s time over this one's, median of the rounds; it is "
         "the fastest of PyTorch's\nways to cut the model; waited: ms in which a rank "
-        "did nothing but sum or wait for the other,\nmean of the ranks; rounds "
+        "did nothing but sum or wait for the other,\nmean of the ranks; torch_products: "
+        "its linear layers alone, which train nothing; rounds "
         f"summarized: {record['summarized_rounds']}")
     return "\n".join(lines)
 
@@ -115,6 +118,7 @@ def arguments() -> argparse.Namespace:
     args.workers = {
         "ours": args.ours, **WAYS,
         "ours_one_rank": f"{args.ours} {ALONE}", "torch_one_rank": f"{WORKER} {ALONE}",
+        **PRODUCTS,
     }
     for item in args.also:
         name, found, command = item.partition("=")
@@ -151,7 +155,10 @@ def main() -> None:
         name: (compare_ddp.Worker(name, command, args.dir, args.cores), "")
         for name, command in args.workers.items()
     }
-    record["first_steps"] = compare_ddp.first_steps(turns)
+    record["first_steps"] = compare_ddp.first_steps(
+        {name: turn for name, turn in turns.items() if name not in PRODUCTS})
+    for name in PRODUCTS.keys() & turns.keys():
+        turns[name][0].turn("", compare_ddp.WARM_UP)
 
     rounds = record["rounds"] = []
     quiet = []

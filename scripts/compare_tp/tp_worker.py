@@ -10,7 +10,8 @@ steps on successive batches and prints one line of JSON. Ends when stdin does.
 `--how` is `functions`: autograd functions around plain modules, as Megatron-LM has
 them; `overlapped`: the same, where backward sums the gradients of a layer's input while
 it computes those of its weights; or `dtensor`: torch.distributed.tensor.parallel. One
-rank is the model of compare_torch as it is.
+rank is the model of compare_torch as it is. `products` trains nothing: it is the time
+of a rank's linear layers alone.
 """
 import argparse
 import contextlib
@@ -292,6 +293,33 @@ class Trainer(torch_worker.Trainer):
                 sys.exit(f"rank {dist.get_rank()}: a norm differs from rank 0's")
 
 
+class Products(Trainer):
+    """The matrix products of this rank's linear layers, forward and backward, and
+    nothing else: no step can be shorter that makes them as fast."""
+
+    def __init__(self, model: Parallel, tokens: Tensor):
+        super().__init__(model, tokens, "products")
+        rows = tokens[0, :, 1:].numel()
+        # Where the model has different memory, this has.
+        self.layers = [
+            (m.weight.detach(), torch.full((rows, m.in_features), 0.01))
+            for m in model.modules() if isinstance(m, nn.Linear)]
+
+    def step(self) -> tuple[Tensor, Tensor, list[float]]:
+        times = [time.perf_counter()]
+        ys = [F.linear(x, w) for w, x in self.layers]
+        times.append(time.perf_counter())
+        for (w, x), y in zip(self.layers[::-1], ys[::-1]):
+            y @ w, y.t() @ x
+        times.append(time.perf_counter())
+        nothing = torch.tensor(torch.nan)
+        return nothing, nothing, [b - a for a, b in zip(times, times[1:])] + [0.0]
+
+    def turn(self, steps: int) -> dict:
+        nothing = [None] * steps  # JSON has no NaN.
+        return super().turn(steps) | {"losses": nothing, "norms": nothing}
+
+
 def rank(args: argparse.Namespace, rank: int, folder: str, commands, others) -> None:
     """Obeys `commands`; rank 0 passes them on to the `others` and answers."""
     torch.set_num_threads(args.threads)
@@ -304,7 +332,10 @@ def rank(args: argparse.Namespace, rank: int, folder: str, commands, others) -> 
             distribute(model)
     else:
         model, tokens = load_part(args.dir, args.how == "overlapped")
-    trainer = Trainer(model, tokens, args.how if args.ranks > 1 else "")
+    if args.how == "products":
+        trainer = Products(model, tokens)
+    else:
+        trainer = Trainer(model, tokens, args.how if args.ranks > 1 else "")
     dist.barrier()
     if rank == 0:
         print("ready", flush=True)
@@ -326,11 +357,13 @@ def main() -> None:
     parser.add_argument("dir", type=Path)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each rank")
-    parser.add_argument("--how", choices=["functions", "overlapped", "dtensor"],
-                        default="functions")
+    parser.add_argument("--how", default="functions",
+                        choices=["functions", "overlapped", "dtensor", "products"])
     parser.add_argument("--join", nargs=2, metavar=("RANK", "FOLDER"),
                         help="as this rank (used by rank 0)")
     args = parser.parse_args()
+    if args.how == "products" and args.ranks == 1:
+        parser.error("--how products: of at least 2 --ranks")
     if args.join:
         return rank(args, int(args.join[0]), args.join[1], sys.stdin, [])
     with tempfile.TemporaryDirectory() as folder:
