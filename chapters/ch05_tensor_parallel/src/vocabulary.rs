@@ -2,24 +2,17 @@
 use crate::tensor_parallel::TensorParallel;
 use candle_core::{Result, Tensor};
 use ops::RowSum;
-use params::{Init, Param, ParamBuilder, Shard};
+use params::{Param, Shard};
 
 impl TensorParallel {
     /// This rank's rows of the table `[vocab, hidden]`. All have as many: where they do
     /// not divide, the last ranks' are filled up.
-    pub fn table(
-        &self,
-        name: &str,
-        [vocab, hidden]: [usize; 2],
-        init: Init,
-        params: &mut ParamBuilder,
-    ) -> Param {
+    pub fn table(&self, name: &str, [vocab, hidden]: [usize; 2]) -> Shard {
         let each = vocab.div_ceil(self.group.size());
         let end = |rank| vocab.min(rank * each);
         let rows = end(self.group.rank())..end(self.group.rank() + 1);
         let padding = each - rows.len();
-        let whole = Shard::whole(name, &[vocab, hidden]);
-        params.add_shard(whole.narrow(0, rows).pad(padding), init)
+        Shard::whole(name, &[vocab, hidden]).narrow(0, rows).pad(padding)
     }
     /// The rows of the table at `tokens [batch, seq]`: `[batch, seq, hidden]`. A row is
     /// on one rank; the others add zeros to it.

@@ -40,7 +40,8 @@ impl Transformer {
     ) -> Result<Transformer> {
         let table = [model.vocab_size, model.hidden_size];
         let init = Init::Normal(model.initializer_range);
-        let embed_tokens = tp.table("model.embed_tokens.weight", table, init, params);
+        let embed_tokens = tp.table("model.embed_tokens.weight", table);
+        let embed_tokens = params.add_shard(embed_tokens, init);
         let mut segments = vec![];
         let mut names = (0..).map(|layer| format!("model.layers.{layer}"));
         for (n, keep) in &recompute.segments {
@@ -58,7 +59,7 @@ impl Transformer {
         let lm_head = if model.tie_word_embeddings {
             embed_tokens.clone()
         } else {
-            tp.table("lm_head.weight", table, init, params)
+            params.add_shard(tp.table("lm_head.weight", table), init)
         };
         let (frequencies, factor) =
             model.rope.frequencies(model.head_dim, model.max_position_embeddings);

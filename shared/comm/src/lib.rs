@@ -71,4 +71,4 @@ pub use mesh::{Layout, Mesh};
 pub use number::Number;
 pub use pending::Pending;
 pub use processes::{processes, ranks_here};
-pub use tensors::PendingTensor;
+pub use tensors::{PendingTensor, SentTensor};

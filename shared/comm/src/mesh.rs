@@ -182,6 +182,28 @@ impl Mesh {
         self.groups.insert(part.to_string(), group);
         Ok(())
     }
+    /// The first and the last rank along the axis `name` are from here on the axis
+    /// `ends`; each of the others is one by itself. Every rank calls this.
+    ///
+    /// # Errors
+    /// There is no such axis, or there is one named `ends`.
+    pub fn ends(&mut self, name: &str, ends: &str) -> Result<()> {
+        let axis = self.axis(name)?;
+        if self.groups.contains_key(ends) {
+            return Err(Error::new(format!(
+                "the ends of `{name}` as `{ends}`: expected a name that is new"
+            )));
+        }
+        let last = axis.size() - 1;
+        let places = match axis.rank() {
+            rank if rank == 0 || rank == last => vec![0, last],
+            rank => vec![rank],
+        };
+        let places = if last == 0 { vec![0] } else { places };
+        let group = axis.subgroup(ends, &places)?;
+        self.groups.insert(ends.to_string(), group);
+        Ok(())
+    }
     /// All ranks.
     pub fn world(&self) -> &Group {
         &self.world

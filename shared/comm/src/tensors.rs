@@ -7,8 +7,11 @@ use crate::error::Result;
 use crate::group::Group;
 use crate::number::Number;
 use crate::pending::{Lease, Pending};
-use candle_core::{DType, Device, Result as CandleResult, Storage, Tensor, bail};
+use candle_core::{
+    DType, Device, Layout, Result as CandleResult, Shape, Storage, Tensor, bail,
+};
 use half::{bf16, f16};
+use std::ops::Deref;
 
 /// Calls a generic function with `T` bound to the type of a candle `DType`.
 macro_rules! with_number {
@@ -129,6 +132,47 @@ impl Group {
         self.of_tensor(Op::ReduceScatter(reduce), family, x, dim, true)
     }
 
+    /// Starts to send `x` to place `to`. Its memory is lent until that is over.
+    ///
+    /// # Errors
+    /// As for [`Group::send`].
+    #[track_caller]
+    pub fn start_send_tensor(
+        &self,
+        family: &'static str,
+        x: &Tensor,
+        to: usize,
+    ) -> CandleResult<SentTensor> {
+        self.check_other("send", to)?;
+        let x = x.contiguous()?;
+        let pending = with_number!(x.dtype(), T => {
+            let storage = x.storage_and_layout();
+            let call = Call::new(Op::Send(to), family, elements::<T>(&storage)?, &mut []);
+            self.start_message(call, to, Lease::none())?
+        });
+        Ok(SentTensor { pending, _x: x })
+    }
+    /// What place `from` sends, which is of that shape and type.
+    ///
+    /// # Errors
+    /// As for [`Group::send`].
+    #[track_caller]
+    pub fn recv_tensor(
+        &self,
+        family: &'static str,
+        shape: impl Into<Shape>,
+        dtype: DType,
+        from: usize,
+    ) -> CandleResult<Tensor> {
+        self.check_other("recv", from)?;
+        let shape = shape.into();
+        with_number!(dtype, T => {
+            let mut out = uninit::<T>(shape.elem_count());
+            self.message(Call::new(Op::Recv(from), family, &[], &mut out), from)?;
+            Tensor::from_vec(out, shape, &Device::Cpu)
+        })
+    }
+
     #[track_caller]
     fn of_tensor(
         &self,
@@ -188,22 +232,11 @@ impl Group {
         len: usize,
         started: bool,
     ) -> CandleResult<OnTensor<T>> {
-        let mut out = Vec::with_capacity(len);
-        // SAFETY: numbers, of which every bit pattern is one and which nothing drops.
-        // They are read only after the call has written all of them.
-        #[allow(clippy::uninit_vec)]
-        unsafe {
-            out.set_len(len)
-        };
+        let mut out = uninit::<T>(len);
         let storage = x.storage_and_layout();
-        let (Storage::Cpu(cpu), Some((start, end))) =
-            (&*storage.0, storage.1.contiguous_offsets())
-        else {
-            bail!("ranks exchange contiguous tensors on the CPU, not {:?}", x.device())
-        };
         // The call has pointers into the tensor: `OnTensor` holds it until the call is
         // over, and nothing writes into a tensor once it is made.
-        let input = &T::cpu_storage_as_slice(cpu)?[start..end];
+        let input = elements::<T>(&storage)?;
         let state = if started {
             let (lease, call) =
                 Lease::new(out, |out| Call::new(op, family, input, out));
@@ -214,6 +247,52 @@ impl Group {
         };
         drop(storage);
         Ok(OnTensor { state, _input: x })
+    }
+}
+
+/// Memory for what others send.
+fn uninit<T: Number>(len: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: numbers, of which every bit pattern is one and which nothing drops. They
+    // are read only after a call has written all of them.
+    #[allow(clippy::uninit_vec)]
+    unsafe {
+        out.set_len(len)
+    };
+    out
+}
+
+/// The elements of a tensor, from its storage and layout.
+fn elements<'a, T: Number>(
+    (storage, layout): &'a (impl Deref<Target = Storage>, &Layout),
+) -> CandleResult<&'a [T]> {
+    let (Storage::Cpu(cpu), Some((start, end))) =
+        (&**storage, layout.contiguous_offsets())
+    else {
+        bail!("ranks exchange contiguous tensors on the CPU")
+    };
+    Ok(&T::cpu_storage_as_slice(cpu)?[start..end])
+}
+
+/// A tensor on its way to another rank.
+#[must_use = "it is sent only when that was waited for"]
+pub struct SentTensor {
+    /// (It goes before the tensor does, and its drop waits.)
+    pending: Pending<()>,
+    _x: Tensor,
+}
+
+impl SentTensor {
+    /// Whether it has been received, or will never be: waiting would take no time.
+    pub fn is_over(&self) -> bool {
+        self.pending.is_over()
+    }
+    /// Waits until it has been received.
+    ///
+    /// # Errors
+    /// The receiver expects something else, failed, or will never receive it.
+    pub fn wait(self) -> CandleResult<()> {
+        Ok(self.pending.wait()?)
     }
 }
 

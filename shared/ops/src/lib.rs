@@ -27,6 +27,7 @@
 
 mod adamw;
 mod attention;
+mod deferred;
 mod elementwise;
 mod flops;
 pub mod gemm;
@@ -42,6 +43,7 @@ pub mod tune;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::attention;
+pub use deferred::{WeightGradients, put_off};
 pub use elementwise::{add, swiglu};
 pub use flops::{attention_flops, flops};
 pub use head::{IGNORE, RowSum, embedding, head_loss, head_loss_of_part};
@@ -50,5 +52,6 @@ pub use norm::{qk_norm, rms_norm};
 pub use observe::{Pass, observe};
 pub use rope::{Rope, rope};
 pub use tape::{
-    Gradients, Saved, Tape, forget, mark, note, record, recording, save, unrecorded,
+    Gradients, Root, Saved, Tape, forget, mark, note, record, recording, save,
+    unrecorded,
 };

@@ -1,4 +1,5 @@
 //! Matrices.
+use crate::deferred::now_or_later;
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
 use crate::kernel::{read, simd, tensor, uninit, with_width};
 use crate::tape::{note, save};
@@ -101,7 +102,8 @@ pub fn input_gradient(dy: &Tensor, weights: &[Param]) -> Result<Tensor> {
 }
 
 /// The other half: adds `dyᵀ x` to the main gradients of the `weights`, and the sum of
-/// `dy` over all tokens to those of the `biases`.
+/// `dy` over all tokens to those of the `biases`; or within [`crate::put_off`], has it
+/// done later.
 ///
 /// # Errors
 /// As for [`linear`].
@@ -118,6 +120,17 @@ pub fn weight_gradient(
     if tokens(x) != tokens(dy) {
         bail!("{}: input {:?}, gradient {:?}", weights[0].name(), x.shape(), dy.shape())
     }
+    let (x, dy) = (x.clone(), dy.clone());
+    let (weights, biases) = (weights.to_vec(), biases.to_vec());
+    now_or_later(move || add_weight_gradient(&x, &dy, &weights, &biases))
+}
+
+fn add_weight_gradient(
+    x: &Tensor,
+    dy: &Tensor,
+    weights: &[Param],
+    biases: &[Param],
+) -> Result<()> {
     if !biases.is_empty() {
         bias_gradient(dy, biases)?;
     }

@@ -14,7 +14,7 @@
 //! received no gradient, or some gradient found nothing that it belongs to.
 use crate::elementwise::sum;
 use crate::observe::{Pass, passed};
-use candle_core::{Result, Tensor, TensorId, bail};
+use candle_core::{DType, Device, Result, Shape, Tensor, TensorId, bail};
 use memory::Family;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,6 +28,30 @@ struct Note {
     output: TensorId,
     inputs: Vec<TensorId>,
     backward: Backward,
+}
+
+/// The result of a recording, from which backward starts. It need not be kept for that.
+#[derive(Clone, Debug)]
+pub struct Root {
+    id: TensorId,
+    shape: Shape,
+    dtype: DType,
+}
+
+impl From<&Tensor> for Root {
+    fn from(x: &Tensor) -> Root {
+        Root { id: x.id(), shape: x.shape().clone(), dtype: x.dtype() }
+    }
+}
+
+impl Root {
+    /// The gradient that a scalar has of itself.
+    ///
+    /// # Errors
+    /// It is of a type that has no numbers.
+    pub fn ones(&self) -> Result<Tensor> {
+        Tensor::ones(&self.shape, self.dtype, &Device::Cpu)
+    }
 }
 
 /// The operations of one recording, in order.
@@ -205,7 +229,7 @@ impl Tape {
         loss: &Tensor,
         at_mark: impl FnMut(usize) -> Result<()>,
     ) -> Result<()> {
-        self.walk(loss, loss.ones_like()?, at_mark)?.finish()
+        self.backward_from_by_marks(loss, loss.ones_like()?, at_mark)?.finish()
     }
     /// Backward from `output`, whose gradient is `grad`: accumulates the gradients of
     /// all parameters on the way, and returns those of the tensors the recording
@@ -215,21 +239,33 @@ impl Tape {
     /// A recorded result received no gradient, because it was not used or because an
     /// operation that is not recorded stands between it and `output`; or `grad` is not
     /// of `output`'s shape and type.
-    pub fn backward_from(self, output: &Tensor, grad: Tensor) -> Result<Gradients> {
-        self.walk(output, grad, |_| Ok(()))
-    }
-    fn walk(
+    pub fn backward_from(
         self,
-        output: &Tensor,
+        output: impl Into<Root>,
+        grad: Tensor,
+    ) -> Result<Gradients> {
+        self.backward_from_by_marks(output, grad, |_| Ok(()))
+    }
+    /// As [`Tape::backward_from`], and as [`Tape::backward_by_marks`].
+    ///
+    /// # Errors
+    /// As for both.
+    pub fn backward_from_by_marks(
+        self,
+        output: impl Into<Root>,
         grad: Tensor,
         mut at_mark: impl FnMut(usize) -> Result<()>,
     ) -> Result<Gradients> {
-        if grad.shape() != output.shape() || grad.dtype() != output.dtype() {
-            let describe = |x: &Tensor| format!("{:?} {:?}", x.dtype(), x.shape());
-            bail!("a gradient {} of a result {}", describe(&grad), describe(output))
+        let Root { id, shape, dtype } = output.into();
+        if *grad.shape() != shape || grad.dtype() != dtype {
+            bail!(
+                "a gradient {:?} {:?} of a result {dtype:?} {shape:?}",
+                grad.dtype(),
+                grad.shape()
+            )
         }
         let _tag = memory::tag(Family::Scratch);
-        let mut grads = HashMap::from([(output.id(), grad)]);
+        let mut grads = HashMap::from([(id, grad)]);
         for entry in self.0.into_iter().rev() {
             let note = match entry {
                 Entry::Note(note) => note,

@@ -211,6 +211,10 @@ impl ParamBuilder {
         }
         param
     }
+    /// The number of flat buffers that hold something so far.
+    pub fn flats(&self) -> usize {
+        self.flats.iter().filter(|params| !params.is_empty()).count()
+    }
     /// What is added from here on lies in flat buffers of its own.
     pub fn next_flat(&mut self) {
         self.flats.push(vec![]);

@@ -67,7 +67,7 @@ fn a_vocabulary_that_does_not_divide_is_filled_up() {
         let mut mesh = Mesh::new(world, &layout)?;
         let tp = TensorParallel::new(&mut mesh, &model(8, 2, 48))?;
         let mut builder = ParamBuilder::new(1, candle_core::DType::F32);
-        let table = tp.table("table", [5, 3], Init::Normal(1.0), &mut builder);
+        let table = builder.add_shard(tp.table("table", [5, 3]), Init::Normal(1.0));
         builder.build(1)?;
         let shard = table.shard().clone();
         let values = table.values::<f32>()?;

@@ -168,3 +168,25 @@ fn an_axis_is_divided_into_neighbours() {
     })
     .unwrap();
 }
+
+#[test]
+fn the_ends_of_an_axis() {
+    launch(8, |group| {
+        let me = group.rank();
+        let mut mesh = Mesh::new(group, &Layout { pp: 4, ..Layout::default() })?;
+        // Stages are the slowest axis: two ranks each.
+        mesh.ends("pp", "both")?;
+        let want = match me / 2 {
+            0 | 3 => vec![me % 2, 6 + me % 2],
+            _ => vec![me],
+        };
+        assert_eq!(mesh.axis("both")?.members(), want);
+        mesh.ends("cp", "one")?;
+        assert_eq!(mesh.axis("one")?.members(), [me]);
+        let error = mesh.ends("pp", "one").unwrap_err().to_string();
+        assert!(error.contains("`one`: expected a name that is new"), "{error}");
+        assert!(mesh.ends("none", "x").is_err());
+        Result::Ok(())
+    })
+    .unwrap();
+}

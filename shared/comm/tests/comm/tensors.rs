@@ -97,6 +97,41 @@ fn a_pending_one_that_is_dropped_is_waited_for() {
     .unwrap();
 }
 
+/// Around a ring, where everyone sends first; of a view, and of tensors that are freed
+/// before they arrive.
+#[test]
+fn tensors_are_sent_while_the_sender_goes_on() {
+    use DType::{BF16, F32, F64};
+    for (n, dtype) in [(2, F64), (3, BF16), (4, F32)] {
+        launch(n, |world| {
+            let me = world.rank();
+            let (next, before) = ((me + 1) % n, (me + n - 1) % n);
+            let mut sent = vec![];
+            for i in 0..5 {
+                let x = of_rank(me + i, &[3, 4, 2], dtype)?.transpose(0, 1)?;
+                sent.push(world.start_send_tensor("ring", &x, next)?);
+            }
+            for i in 0..5 {
+                let got = world.recv_tensor("ring", (4, 3, 2), dtype, before)?;
+                same(&got, &of_rank(before + i, &[3, 4, 2], dtype)?.transpose(0, 1)?);
+            }
+            sent.into_iter().try_for_each(|sent| sent.wait())?;
+            let entry = world.ledger().family("ring");
+            let bytes = 5 * 24 * dtype.size_in_bytes() as u64;
+            assert_eq!((entry.calls, entry.bytes), (10, bytes));
+            Result::Ok(())
+        })
+        .unwrap();
+    }
+    let run = |world: Group| match world.rank() {
+        0 => world.start_send_tensor("x", &of_rank(0, &[3], DType::F32)?, 1)?.wait(),
+        _ => world.recv_tensor("x", 4, DType::F32, 0).map(drop),
+    };
+    let error = launch(2, run).unwrap_err().to_string();
+    assert!(error.contains("send to place 1 of 3 f32 for `x`"), "{error}");
+    assert!(error.contains("recv from place 0 of 4 f32"), "{error}");
+}
+
 #[test]
 fn ranks_that_disagree_about_a_shape_are_told() {
     let run = |world: Group| {
