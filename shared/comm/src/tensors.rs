@@ -147,7 +147,8 @@ impl Group {
         let x = x.contiguous()?;
         let pending = with_number!(x.dtype(), T => {
             let storage = x.storage_and_layout();
-            let call = Call::new(Op::Send(to), family, elements::<T>(&storage)?, &mut []);
+            let data = elements::<T>(&storage)?;
+            let call = Call::new(Op::Send(to), family, data, &mut []);
             self.start_message(call, to, Lease::none())?
         });
         Ok(SentTensor { pending, _x: x })
