@@ -1,8 +1,10 @@
 //! A flat run of numbers of which ranges can be lent out at the same time.
 use crate::element::Element;
-use candle_core::{DType, Result, bail};
+use candle_core::{DType, Error, Result, bail};
+use memmap2::{MmapMut, MmapOptions};
 use memory::Family;
 use std::alloc::{Layout, dealloc};
+use std::fs::File;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Cache lines, and the widest vectors there are.
 const ALIGN: usize = 64;
+
+/// Parts of a file are mapped from multiples of this on, whatever the machine's pages.
+const PAGE: u64 = 1 << 16;
 
 /// A fixed number of elements of one float type.
 ///
@@ -36,6 +41,8 @@ struct State {
     /// `None` while the buffer has no memory.
     start: Option<NonNull<u8>>,
     leases: Vec<Lease>,
+    /// The file that the memory is, if it is one.
+    mapped: Option<MmapMut>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -89,6 +96,41 @@ impl Buffer {
         let (comes_and_goes, state) = (AtomicBool::new(true), Mutex::default());
         Ok(Arc::new(Buffer { layout, dtype, len, family, comes_and_goes, state }))
     }
+    /// As [`Buffer::zeros`], in a part of `file` from byte `start` on, which is cleared:
+    /// the system writes it to the disk when memory is short. It counts for nothing in
+    /// the memory account.
+    ///
+    /// # Errors
+    /// `dtype` is not one of f64, f32, bf16 and f16, or the file cannot be mapped.
+    pub fn mapped(
+        dtype: DType,
+        len: usize,
+        file: &File,
+        start: u64,
+    ) -> Result<Arc<Buffer>> {
+        // SAFETY: it gets memory here, and never gives it back.
+        let buffer = unsafe { Buffer::without_memory(dtype, len, Family::Other)? };
+        let bytes = buffer.layout.size();
+        let map = || {
+            file.set_len(file.metadata()?.len().max(start + bytes as u64))?;
+            // SAFETY: nobody else has the file open: it has no name any more, or the
+            // user was told that it is this program's alone.
+            unsafe { MmapOptions::new().offset(start).len(bytes).map_mut(file) }
+        };
+        let mut map = map().map_err(Error::wrap)?;
+        map.fill(0);
+        {
+            let mut state = buffer.lock();
+            state.start = NonNull::new(map.as_mut_ptr());
+            state.mapped = Some(map);
+        }
+        buffer.comes_and_goes.store(false, Ordering::Relaxed);
+        Ok(buffer)
+    }
+    /// Bytes from one buffer in a file to where the next may start.
+    pub fn mapped_bytes(dtype: DType, len: usize) -> u64 {
+        ((len * dtype.size_in_bytes()).max(1) as u64).next_multiple_of(PAGE)
+    }
     fn allocate(&self, how: impl FnOnce(Layout) -> *mut u8) -> Result<NonNull<u8>> {
         let _tag = memory::tag(self.family);
         match NonNull::new(how(self.layout)) {
@@ -118,7 +160,9 @@ impl Buffer {
         if let Some(lease) = state.leases.first() {
             bail!("elements {}..{} are in use: not released", lease.start, lease.end)
         }
-        if let Some(start) = state.start.take() {
+        if let Some(start) = state.start.take()
+            && state.mapped.take().is_none()
+        {
             // SAFETY: allocated with this layout; no lease is left.
             unsafe { dealloc(start.as_ptr(), self.layout) }
         }

@@ -16,8 +16,25 @@ pub struct Flat {
     /// The *main* gradients: summed over the micro-batches of a step, in the
     /// accumulation type of the values.
     pub grads: Arc<Buffer>,
-    /// What lies in the buffers, in this order, without gaps.
+    /// What lies in the buffers, in this order, without gaps; there may be padding
+    /// behind the last.
     pub params: Vec<Param>,
+}
+
+impl Flat {
+    /// Draws the initial values from `seed` on `threads` threads.
+    ///
+    /// # Errors
+    /// They are in use.
+    pub fn draw(&self, seed: u64, threads: usize) -> Result<()> {
+        let draw = |param: &Param| with_float!(self.values.dtype(), T => param.fill::<T>(seed, threads));
+        self.params.iter().try_for_each(draw)
+    }
+    /// The elements at the end that are of no parameter.
+    pub fn padding(&self) -> Range<usize> {
+        let used = self.params.iter().map(|param| param.shard().elements()).sum();
+        used..self.values.len()
+    }
 }
 
 /// A parameter. Clones are handles on the same one.
@@ -191,12 +208,20 @@ pub struct ParamBuilder {
     seed: u64,
     dtype: DType,
     flats: Vec<Vec<Param>>,
+    /// What the lengths of flat buffers are multiples of.
+    multiple: usize,
 }
 
 impl ParamBuilder {
     /// Parameters of type `dtype`, drawn from `seed`.
     pub fn new(seed: u64, dtype: DType) -> ParamBuilder {
-        ParamBuilder { seed, dtype, flats: vec![vec![]] }
+        ParamBuilder { seed, dtype, flats: vec![vec![]], multiple: 1 }
+    }
+    /// Flat buffers are as long as a multiple of `n`, so that `n` ranks can divide them:
+    /// zeros at the end fill them up.
+    pub fn multiple_of(mut self, n: usize) -> ParamBuilder {
+        self.multiple = n;
+        self
     }
     /// A parameter that this rank holds all of.
     pub fn add(&mut self, name: &str, shape: &[usize], init: Init) -> Param {
@@ -224,11 +249,9 @@ impl ParamBuilder {
     /// # Errors
     /// The type is no float type, or two parameters share a name.
     pub fn build(self, threads: usize) -> Result<Params> {
-        let (seed, dtype) = (self.seed, self.dtype);
+        let seed = self.seed;
         let params = self.build_zeros()?;
-        for param in params.iter() {
-            with_float!(dtype, T => param.fill::<T>(seed, threads))?;
-        }
+        params.flats.iter().try_for_each(|flat| flat.draw(seed, threads))?;
         Ok(params)
     }
     /// Allocates the buffers, for values that come from elsewhere.
@@ -236,6 +259,25 @@ impl ParamBuilder {
     /// # Errors
     /// The type is no float type, or two parameters share a name.
     pub fn build_zeros(self) -> Result<Params> {
+        let dtype = self.dtype;
+        self.build_on(|len| Buffer::zeros(dtype, len, Family::Parameters))
+    }
+    /// As [`ParamBuilder::build_zeros`], but the values take memory only when they are
+    /// first written, and can give it back ([`Buffer::release`]).
+    ///
+    /// # Safety
+    /// As for [`Buffer::without_memory`].
+    ///
+    /// # Errors
+    /// As for [`ParamBuilder::build_zeros`].
+    pub unsafe fn build_without_memory(self) -> Result<Params> {
+        let dtype = self.dtype;
+        // SAFETY: the caller's.
+        let buffer =
+            |len| unsafe { Buffer::without_memory(dtype, len, Family::Parameters) };
+        self.build_on(buffer)
+    }
+    fn build_on(self, values: impl Fn(usize) -> Result<Arc<Buffer>>) -> Result<Params> {
         let mut names = std::collections::HashSet::new();
         for param in self.flats.iter().flatten() {
             if !names.insert(param.name().to_string()) {
@@ -244,8 +286,9 @@ impl ParamBuilder {
         }
         let flats = self.flats.into_iter().filter(|params| !params.is_empty());
         let flats = flats.map(|params| {
-            let len = params.iter().map(|p| p.shard().elements()).sum();
-            let values = Buffer::zeros(self.dtype, len, Family::Parameters)?;
+            let len: usize = params.iter().map(|p| p.shard().elements()).sum();
+            let len = len.next_multiple_of(self.multiple);
+            let values = values(len)?;
             let acc = if self.dtype == DType::F64 { DType::F64 } else { DType::F32 };
             // SAFETY: `accumulate` has the first gradient of a step overwrite what is
             // there, and `grad` refuses to read before.
