@@ -102,8 +102,8 @@ pub struct Config {
     #[arg(long, value_delimiter = ',', value_name = "N,N,..")]
     pub pp_layers: Option<Vec<usize>>,
 
-    /// Tensor parallelism: for each stage so many ranks, which each hold a part of every
-    /// matrix
+    /// Tensor parallelism: for each stage so many ranks, which each hold a part of
+    /// every matrix
     #[arg(long, default_value_t = 1, value_name = "RANKS")]
     pub tp: usize,
 

@@ -50,7 +50,8 @@ impl Pipeline {
         Ok(Pipeline { model, plan, group, dtype, times: RefCell::default() })
     }
     /// Forward and backward of all micro-batches of a step, as the plan has it. Returns
-    /// the loss of each, `scale` times the sum over its targets, the same on all stages.
+    /// the loss of each, `scale` times the sum over its targets, the same on all
+    /// stages.
     ///
     /// With `overlap`, `gradients` are started as soon as the last micro-batch has
     /// added to them, bucket by bucket.

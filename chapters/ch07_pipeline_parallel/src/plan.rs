@@ -233,7 +233,8 @@ pub fn idle(timeline: &[Vec<Slot>], stage: usize) -> (u64, u64) {
 }
 
 /// A line for each stage, a character for each unit of time: micro-batch 0 goes forward
-/// as `0` and backward as `a`; the gradients of its weights, where they go alone, as `A`.
+/// as `0` and backward as `a`; the gradients of its weights, where they go alone, as
+/// `A`.
 pub fn draw(timeline: &[Vec<Slot>]) -> Vec<String> {
     let line = |slots: &Vec<Slot>| {
         let mut line = String::new();

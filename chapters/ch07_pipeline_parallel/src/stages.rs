@@ -8,8 +8,8 @@ use std::ops::Range;
 /// any other does, and then the first: the head and the embedding are there.
 ///
 /// # Errors
-/// There are not as many chunks as were given, other layers than the model's, or a chunk
-/// without anything.
+/// There are not as many chunks as were given, other layers than the model's, or a
+/// chunk without anything.
 pub fn cut(
     layers: usize,
     chunks: usize,
@@ -21,16 +21,20 @@ pub fn cut(
     };
     let list: Vec<String> = counts.iter().map(usize::to_string).collect();
     let (list, sum) = (list.join(","), counts.iter().sum::<usize>());
+    let list = match given {
+        Some(_) => format!("--pp-layers {list}"),
+        None => format!("{chunks} chunks of {list} layers"),
+    };
     ensure!(
         counts.len() == chunks && sum == layers,
-        "--pp-layers {list}: {sum} layers in {} chunks, but the model has {layers} \
+        "{list}: {sum} layers in {} chunks, but the model has {layers} \
          layers, and --pp times --virtual are {chunks} chunks",
         counts.len()
     );
     let idle = (1..chunks.max(1) - 1).find(|chunk| counts[*chunk] == 0);
     ensure!(
         idle.is_none(),
-        "--pp-layers {list}: a chunk between the first and the last has no layer; the \
+        "{list}: a chunk between the first and the last has no layer; the \
          model's {layers} layers are for at most {} chunks",
         layers + 2
     );
