@@ -223,8 +223,8 @@ impl Transformer {
             None => Ok(x),
         }
     }
-    /// As [`Transformer::forward`], but behind the last chunk to the score of each token
-    /// of the vocabulary as the next: `[batch, seq, vocab]`.
+    /// As [`Transformer::forward`], but behind the last chunk to the score of each
+    /// token of the vocabulary as the next: `[batch, seq, vocab]`.
     pub fn logits(
         &self,
         chunk: usize,

@@ -55,7 +55,8 @@ impl Pipeline {
         Ok(Pipeline { model, plan, group, dtype, zero, times: RefCell::default() })
     }
     /// Forward and backward of all micro-batches of a step, as the plan has it. Returns
-    /// the loss of each, `scale` times the sum over its targets, the same on all stages.
+    /// the loss of each, `scale` times the sum over its targets, the same on all
+    /// stages.
     ///
     /// With `overlap`, `gradients` are started as soon as the last micro-batch has
     /// added to them, bucket by bucket.
@@ -93,13 +94,7 @@ impl Pipeline {
         }
         // Where no micro-batch begins before the one before is through, gradients need
         // not pile up.
-        let pair = |pair: &[Action]| {
-            let same = (pair[0].chunk, pair[0].micro) == (pair[1].chunk, pair[1].micro);
-            same && pair[1].pass == Pass::Backward
-        };
-        let one_by_one = self.zero.stage >= 2
-            && actions.len().is_multiple_of(2)
-            && actions.chunks(2).all(pair);
+        let one_by_one = self.zero.stage >= 2 && self.is_one_by_one();
         let complete = vec![false; self.model.flat_buffers()];
         let mut ready = Ready { complete, gradients, overlap };
         let mut times = Vec::with_capacity(actions.len());
@@ -145,6 +140,14 @@ impl Pipeline {
         // Zero on all stages but one.
         self.group.all_reduce("stage losses", &mut losses, Reduce::Sum)?;
         Ok(losses)
+    }
+    /// Whether each micro-batch goes forward and at once back, through all the model.
+    pub fn is_one_by_one(&self) -> bool {
+        let back = |pair: &[Action]| match pair {
+            [a, b] => (a.chunk, a.micro, b.pass) == (b.chunk, b.micro, Pass::Backward),
+            _ => false,
+        };
+        self.plan.places.len() == 1 && self.plan.stages[0].chunks(2).all(back)
     }
     /// What each action of the last step took, waiting included.
     pub fn times(&self) -> Vec<(Action, [Instant; 2])> {
@@ -193,8 +196,8 @@ impl Pipeline {
         let last = self.plan.places.len() - 1;
         Ok(self.group.broadcast("sample", told, self.plan.places[last])?)
     }
-    /// What is to be done before each stretch of a chunk, forward: its parameters have to
-    /// be here, those of the next are fetched meanwhile, and those of the one before
+    /// What is to be done before each stretch of a chunk, forward: its parameters have
+    /// to be here, those of the next are fetched meanwhile, and those of the one before
     /// freed. Those of the last stay.
     fn forward_through(
         &self,

@@ -145,6 +145,13 @@ fn rank(
         if config.pp > 1 {
             log.say(&picture(config)?);
         }
+        if config.zero >= 2 && !pipeline.is_one_by_one() {
+            log.say(
+                "--zero 2 and 3 are a poor match for this schedule: gradients pile up \
+                 until its last micro-batch and are divided then; with --zero 3 each \
+                 pass gathers its parameters anew. --zero 1 sends less",
+            );
+        }
     }
 
     let (mut steps, mut communication, mut table) = (vec![], vec![], None);
@@ -294,7 +301,7 @@ fn introduction(config: &Config, inputs: &Inputs) -> String {
     let from = if inputs.weights.is_some() { "its weights" } else { "random weights" };
     format!(
         "{}: {:.2} million parameters in {layers} layers, from {from}; {}, {} a step \
-         on {}{}; learning rate {:.2e}",
+         on {}{}{}; learning rate {:.2e}",
         config.model,
         inputs.model.parameters() as f64 / 1e6,
         inputs.source,
@@ -311,6 +318,10 @@ fn introduction(config: &Config, inputs: &Inputs) -> String {
         match config.sp {
             Switch::On if config.tp > 1 => ", which divide the sequence",
             _ => "",
+        },
+        match config.zero {
+            0 => String::new(),
+            stage => format!(", ZeRO stage {stage}"),
         },
         inputs.max_lr
     )

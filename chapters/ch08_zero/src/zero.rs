@@ -43,9 +43,9 @@ enum Whole {
 }
 
 impl Zero {
-    /// Of parameters that were built for it: their flat buffers divide among the ranks,
-    /// and from stage 3 on `prepare` is called with the parameters of one flat buffer at
-    /// a time, to fill them; they are freed then, but for this rank's part.
+    /// Of parameters that were built for it: their flat buffers divide among the ranks.
+    /// `prepare` is called with those of one flat buffer at a time, to fill them; from
+    /// stage 3 on they are freed then, but for this rank's part.
     ///
     /// # Errors
     /// Those of `prepare`, or a buffer does not divide.
@@ -234,6 +234,18 @@ impl Zero {
     pub fn free_all(&self) -> Result<()> {
         self.free(&(0..self.flats.len()).collect::<Vec<_>>())
     }
+}
+
+/// Bytes per parameter on each of `ranks` ranks, where one takes so many for its value,
+/// its gradient, and the optimizer's states, a master weight included (Rajbhandari et
+/// al. 2020, figure 1).
+pub fn bytes_per_parameter(
+    stage: usize,
+    ranks: usize,
+    [value, gradient, states]: [f64; 3],
+) -> f64 {
+    let share = |from: usize| if stage >= from { 1.0 / ranks as f64 } else { 1.0 };
+    value * share(3) + gradient * share(2) + states * share(1)
 }
 
 /// A file for a rank's optimizer states, which is gone when the program ends.

@@ -96,9 +96,9 @@ impl Buffer {
         let (comes_and_goes, state) = (AtomicBool::new(true), Mutex::default());
         Ok(Arc::new(Buffer { layout, dtype, len, family, comes_and_goes, state }))
     }
-    /// As [`Buffer::zeros`], in a part of `file` from byte `start` on, which is cleared:
-    /// the system writes it to the disk when memory is short. It counts for nothing in
-    /// the memory account.
+    /// As [`Buffer::zeros`], in a part of `file` from byte `start` on, which is
+    /// cleared: the system writes it to the disk when memory is short. It counts for
+    /// nothing in the memory account.
     ///
     /// # Errors
     /// `dtype` is not one of f64, f32, bf16 and f16, or the file cannot be mapped.

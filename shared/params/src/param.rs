@@ -27,8 +27,11 @@ impl Flat {
     /// # Errors
     /// They are in use.
     pub fn draw(&self, seed: u64, threads: usize) -> Result<()> {
-        let draw = |param: &Param| with_float!(self.values.dtype(), T => param.fill::<T>(seed, threads));
-        self.params.iter().try_for_each(draw)
+        let dtype = self.values.dtype();
+        for param in &self.params {
+            with_float!(dtype, T => param.fill::<T>(seed, threads))?;
+        }
+        Ok(())
     }
     /// The elements at the end that are of no parameter.
     pub fn padding(&self) -> Range<usize> {
@@ -217,8 +220,8 @@ impl ParamBuilder {
     pub fn new(seed: u64, dtype: DType) -> ParamBuilder {
         ParamBuilder { seed, dtype, flats: vec![vec![]], multiple: 1 }
     }
-    /// Flat buffers are as long as a multiple of `n`, so that `n` ranks can divide them:
-    /// zeros at the end fill them up.
+    /// Flat buffers are as long as a multiple of `n`, so that `n` ranks can divide
+    /// them: zeros at the end fill them up.
     pub fn multiple_of(mut self, n: usize) -> ParamBuilder {
         self.multiple = n;
         self
