@@ -162,3 +162,26 @@ fn stages_load_and_save_what_one_rank_does() {
         }
     }
 }
+
+/// A schedule of the user's may have any chunk on any stage, but for the two ends of a
+/// tied model, whose copies are summed over the first and the last stage.
+#[test]
+fn the_ends_of_a_tied_model_are_at_the_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("swapped.csv");
+    std::fs::write(&file, "1F0,1B0\n0F0,0B0\n2F0,2B0\n").unwrap();
+    for (name, tied) in [("qwen2", true), ("llama", false)] {
+        let flags = format!(
+            "ferrotron --model {} --data random --threads 1 --quiet --seq-len 16 \
+             --micro-batch 1 --global-batch 1 --validation-sequences 1 --steps 1 --pp 3 \
+             --schedule {}",
+            fixture(name).display(),
+            file.display()
+        );
+        let result = run(&Config::try_parse_from(flags.split(' ')).unwrap());
+        let error = result.err().map(|error| error.to_string());
+        let want = "first chunk on stage 1 and its last on stage 2: expected stages 0 \
+                    and 2";
+        assert_eq!(error.is_some_and(|error| error.contains(want)), tied, "{name}");
+    }
+}
