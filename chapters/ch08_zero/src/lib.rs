@@ -8,7 +8,6 @@ pub mod attention;
 #[path = "../../ch05_tensor_parallel/src/block.rs"]
 pub mod block;
 pub mod config;
-#[path = "../../ch07_pipeline_parallel/src/evaluate.rs"]
 pub mod evaluate;
 pub mod gradients;
 #[path = "../../ch01_single_gpu/src/inputs.rs"]

@@ -2,12 +2,13 @@
 use crate::config::{Config, Offload, Precision, Switch};
 use crate::inputs::{self, Inputs};
 use crate::loss_scale::LossScale;
+use crate::optimizer::AdamW;
 use crate::pipeline::Pipeline;
 use crate::plan::{self, Costs, Plan};
 use crate::recompute::Recompute;
 use crate::tensor_parallel::{self, TensorParallel};
 use crate::zero::{self, Zero};
-use crate::{evaluate, model, optimizer, replicas, stages, train, weights};
+use crate::{evaluate, model, replicas, stages, train, weights};
 use anyhow::{Context, Error, Result, bail, ensure};
 use comm::{Group, Layout, Mesh, Reduce};
 use corpus::Split;
@@ -73,24 +74,34 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
     Ok(comm::launch(ranks, each)?)
 }
 
-/// One rank: builds everything, trains, saves, measures, and shows a sample.
-fn rank(
+/// What one rank trains, and with what.
+pub struct Parts {
+    /// Its groups.
+    pub mesh: Mesh,
+    /// Its stage's.
+    pub params: Params,
+    /// Who has what of them.
+    pub zero: Rc<Zero>,
+    /// Its stage.
+    pub pipeline: Pipeline,
+    /// Of its part of the parameters.
+    pub optimizer: AdamW,
+}
+
+/// Builds one rank's parts, on `threads` threads.
+///
+/// # Errors
+/// As for [`run`].
+pub fn build(
     config: &Config,
     inputs: &Inputs,
-    interrupt: &Interrupt,
     world: Group,
-) -> Result<Outcome> {
+    threads: usize,
+) -> Result<Parts> {
     let layout = Layout { tp: config.tp, pp: config.pp, ..Layout::default() };
     let mut mesh = Mesh::new(world, &layout)?;
     mesh.ends("pp", model::EMBEDDINGS)?;
     let tp = TensorParallel::new(&mut mesh, &inputs.model, config.sp)?;
-    let world = mesh.world();
-    let threads = match config.threads {
-        0 => (ops::threads::available() / comm::ranks_here(world.size())).max(1),
-        threads => threads,
-    };
-    let _threads = ops::threads::own(threads);
-
     let dtype = config.precision.dtype();
     let layers = inputs.model.num_hidden_layers;
     let recompute = Recompute::new(config, layers)?;
@@ -109,28 +120,45 @@ fn rank(
         &mut builder,
     )?;
     let params = match config.zero {
-        // SAFETY: `prepare` below fills one flat buffer at a time before any is read,
-        // and `Zero` gathers before it lends.
+        // SAFETY: `fill` writes a flat buffer before anybody reads it, and from then on
+        // `Zero` gathers one before it lends it.
         3 => unsafe { builder.build_without_memory()? },
         _ => builder.build_zeros()?,
     };
-    let prepare = |params: &Params| {
+    let fill = |params: &Params| {
         match &inputs.weights {
             Some(files) => weights::load(params, files)?,
             None => params.flats[0].draw(config.seed, threads)?,
         }
         replicas::check_equal(params, peers)
     };
-    let (zero, params) = Zero::new(config.zero.into(), params, &mesh, prepare)?;
+    let (zero, params) = Zero::new(config.zero.into(), params, &mesh, fill)?;
     let zero = Rc::new(zero);
     let pipeline = Pipeline::new(model, plan, &mesh, dtype, zero.clone())?;
     check_same_data(&inputs.data.train, mesh.model())?;
     let file = match &config.offload {
         Offload::None => None,
-        Offload::File(path) => Some(zero::states_file(path, world.rank())?),
+        Offload::File(path) => Some(zero::states_file(path, mesh.world().rank())?),
     };
-    let mut optimizer =
-        optimizer::AdamW::new(&params, &mesh, zero.clone(), file.as_ref())?;
+    let optimizer = AdamW::new(&params, &mesh, zero.clone(), file.as_ref())?;
+    Ok(Parts { mesh, params, zero, pipeline, optimizer })
+}
+
+/// One rank: builds everything, trains, saves, measures, and shows a sample.
+fn rank(
+    config: &Config,
+    inputs: &Inputs,
+    interrupt: &Interrupt,
+    world: Group,
+) -> Result<Outcome> {
+    let threads = match config.threads {
+        0 => (ops::threads::available() / comm::ranks_here(world.size())).max(1),
+        threads => threads,
+    };
+    let _threads = ops::threads::own(threads);
+    let Parts { mesh, params, zero, pipeline, mut optimizer } =
+        build(config, inputs, world, threads)?;
+    let world = mesh.world();
     // Measured by all at the same time.
     world.barrier("peak")?;
     let mut peak = [peak_flops(config)];
@@ -226,7 +254,8 @@ fn rank(
     }
     // Random tokens teach nothing that could be read.
     let shown = !config.quiet && !config.is_random() && config.sample > 0;
-    if shown && speaks && !interrupted {
+    // Who has a part of the parameters is asked for it.
+    if shown && (speaks || config.zero >= 3) && !interrupted {
         show_sample(config, inputs, &pipeline, world.rank() == 0)?;
     }
     Ok(Outcome { steps, val_loss, params, communication, interrupted })

@@ -44,23 +44,28 @@ enum Whole {
 
 impl Zero {
     /// Of parameters that were built for it: their flat buffers divide among the ranks.
-    /// `prepare` is called with those of one flat buffer at a time, to fill them; from
+    /// `fill` is called with those of one flat buffer at a time, to fill them; from
     /// stage 3 on they are freed then, but for this rank's part.
     ///
     /// # Errors
-    /// Those of `prepare`, or a buffer does not divide.
+    /// Those of `fill`, or a buffer does not divide.
     pub fn new(
         stage: usize,
         params: Params,
         mesh: &Mesh,
-        mut prepare: impl FnMut(&Params) -> anyhow::Result<()>,
+        mut fill: impl FnMut(&Params) -> anyhow::Result<()>,
     ) -> anyhow::Result<(Zero, Params)> {
         let group = mesh.data().clone();
         let mut zero = Zero { stage, group, flats: vec![] };
         let mut flats = vec![];
         for flat in params.flats {
+            // Gathered and compared with the rest, though it is of no parameter.
+            with_float!(flat.values.dtype(), T => {
+                flat.values.write::<T>(flat.padding())?.fill(T::default());
+                Result::Ok(())
+            })?;
             let one = Params { flats: vec![flat] };
-            prepare(&one)?;
+            fill(&one)?;
             for flat in one.flats {
                 zero.flats.push(zero.keep(&flat)?);
                 flats.push(flat);
@@ -88,11 +93,6 @@ impl Zero {
         let mut whole = Whole::Here;
         let mut own_values = None;
         with_float!(flat.values.dtype(), T => {
-            // Gathered with the rest, and read by nobody.
-            let padding = flat.padding();
-            if !padding.is_empty() {
-                flat.values.write::<T>(padding)?.fill(T::default());
-            }
             if self.stage >= 3 {
                 let kept = zeros(&flat.values, Family::Parameters)?;
                 kept.write::<T>(0..own.len())?

@@ -21,6 +21,7 @@ pub mod reference;
 pub mod small;
 pub mod tp;
 pub mod tp_memory;
+pub mod zero;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};

@@ -5,3 +5,5 @@ mod ch04;
 mod pp;
 #[path = "parity/tp.rs"]
 mod tp;
+#[path = "parity/zero.rs"]
+mod zero;
