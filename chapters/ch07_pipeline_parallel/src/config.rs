@@ -449,13 +449,16 @@ mod tests {
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         };
-        let base = Config::default();
+        let base = Config { micro_batch: 8, ..Config::default() };
         says(Config { steps: 0, ..base.clone() }, "--steps is 0");
         says(Config { global_batch: 12, ..base.clone() }, "16 would");
         says(Config { dp: 4, ..base.clone() }, "32 would");
         assert!(Config { tp: 4, ..base.clone() }.check().is_ok(), "same sequences");
         says(Config { tp: 32, dp: 2, ..base.clone() }, "expected 1 to 63 ranks in all");
-        says(Config { tp: 0, ..base.clone() }, "--tp 0 times --dp 1");
+        says(Config { tp: 0, ..base.clone() }, "--tp 0 times --pp 2 times --dp 1");
+        let zbv = Schedule::Zbv;
+        let one = Config { schedule: zbv, virtual_stages: Some(1), ..base.clone() };
+        says(one, "--virtual 1 with --schedule zbv: expected 2");
         let odd = Config { seq_len: 10, tp: 4, ..base.clone() };
         says(odd.clone(), "--seq-len 10 does not divide among --tp 4 ranks");
         says(odd.clone(), "8 or 12 would");
