@@ -73,6 +73,11 @@ impl Gradients<'_> {
         Ok(())
     }
     fn start_one(&mut self, bucket: usize) -> Result<()> {
+        // The bucket before had as long as this one took: it is freed now, so that
+        // never more than two are here.
+        if self.zero.stage >= 2 {
+            self.land()?;
+        }
         let flat = &self.params.flats[bucket];
         flat.params.iter().try_for_each(Param::check_gradient)?;
         if self.zero.stage > 0 {
@@ -102,6 +107,12 @@ impl Gradients<'_> {
         for bucket in std::mem::take(&mut self.late) {
             self.start_one(bucket)?;
         }
+        self.land()?;
+        self.unstarted = self.params.flats.len();
+        Ok(())
+    }
+    /// Waits for what is under way; from stage 2 on keeps this rank's part of it.
+    fn land(&mut self) -> Result<()> {
         for (bucket, wait) in std::mem::take(&mut self.started) {
             wait()?;
             if self.zero.stage < 2 {
@@ -122,7 +133,6 @@ impl Gradients<'_> {
             flat.params.iter().for_each(Param::begin_step);
             flat.grads.release()?;
         }
-        self.unstarted = self.params.flats.len();
         Ok(())
     }
     /// After the last micro-batch: all sums are there.
