@@ -35,12 +35,26 @@ fn fp64_is_chapter_1_to_the_ninth_digit() {
     }
 }
 
+/// Steps after which one training's luck with rounding is like another's.
+const MANY: u64 = 20;
+
+/// The larger one of each.
+fn farther([a, b]: &[Distance; 2]) -> Distance {
+    let larger = |a: f64, b: f64| (a.max(b), String::new());
+    Distance {
+        loss: a.loss.max(b.loss),
+        grad_norm: a.grad_norm.max(b.grad_norm),
+        gradient: larger(a.gradient.0, b.gradient.0),
+        weight: larger(a.weight.0, b.weight.0),
+    }
+}
+
 /// At most four times as far from fp64 as one rank in the same precision, as for tensor
-/// parallelism.
+/// parallelism; as the farther of two, since how far a single one is, is chance.
 #[test]
 fn other_types_are_as_near_to_fp64_as_one_rank_is() {
     for (i, case) in layouts().iter().enumerate() {
-        let reference = case.reference(STEPS).unwrap();
+        let reference = case.reference(MANY).unwrap();
         let distance = |ranks: &[Rank]| {
             let params: Vec<&Params> = ranks.iter().map(|rank| &rank.params).collect();
             let first = &ranks[0];
@@ -48,13 +62,15 @@ fn other_types_are_as_near_to_fp64_as_one_rank_is() {
         };
         // In turn: the layouts are many, and differ in what is sent, not in its type.
         for precision in ["fp32", ["bf16", "fp16"][i % 2]] {
-            let alone = case.train_alone(precision, STEPS).unwrap();
-            let mut bound = distance(&[alone]).times(4.0);
+            let alone = [true, false].map(|whole| {
+                distance(&[case.train_alone(precision, MANY, whole).unwrap()])
+            });
+            let mut bound = farther(&alone).times(4.0);
             // A norm differs by no more than what it is of, and by how much less is
             // chance.
             bound.grad_norm = bound.grad_norm.max(bound.gradient.0);
-            let found = distance(&train(case, precision, STEPS));
-            println!("{}: {found}; bound {bound}", case.name);
+            let found = distance(&train(case, precision, MANY));
+            println!("{}, {precision}: {found}; bound {bound}", case.name);
             let within = found.check(&bound);
             within.unwrap_or_else(|e| panic!("{}, {precision}: {e}", case.name));
         }
