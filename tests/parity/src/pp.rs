@@ -47,8 +47,8 @@ pub type Booked = BTreeMap<(&'static str, String, &'static str), [u64; 2]>;
 /// The schedules, with the number of chunks on a stage. The last two are read from
 /// files.
 const SCHEDULES: [(&str, usize); 7] = [
-    ("gpipe", 1),
     ("1f1b", 1),
+    ("gpipe", 1),
     ("interleaved", 2),
     ("zb-h1", 1),
     ("zbv", 2),
@@ -124,7 +124,11 @@ pub fn cases() -> Result<Vec<Case>> {
             files,
         })
     };
-    covering(&[3, 7, 3, 4, 2, 4, 2, 2, 2]).iter().map(case).collect()
+    // Three choices at once that have to be: gradients of 1F1B leave while later
+    // micro-batches are under way, and other ranks add to them.
+    let mut rows = vec![vec![0, 0, 0, 0, 1, 0, 0, 0, 0]];
+    rows.extend(covering(&[3, 7, 3, 4, 2, 4, 2, 2, 2]));
+    rows.iter().map(case).collect()
 }
 
 /// A schedule that no other one is like. The model begins on the last stage; every other
