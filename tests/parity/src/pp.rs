@@ -151,7 +151,7 @@ fn csv(stages: usize, chunks: usize, micros: usize) -> String {
         let mut late = vec![];
         for chunk in own.iter().rev() {
             for micro in order(micros, backwards) {
-                if (micro + stage) % 2 == 0 {
+                if (micro + stage).is_multiple_of(2) {
                     cells.push(format!("{chunk}B{micro}"));
                 } else {
                     cells.push(format!("{chunk}I{micro}"));
