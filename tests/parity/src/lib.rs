@@ -15,6 +15,8 @@
 #![warn(missing_docs)]
 
 pub mod ch04;
+pub mod pp;
+pub mod pp_stage;
 pub mod reference;
 pub mod small;
 pub mod tp;
