@@ -15,7 +15,7 @@ mod ch07;
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 27] = [
+const FIGURES: [(&str, Draw); 28] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
@@ -43,6 +43,7 @@ const FIGURES: [(&str, Draw); 27] = [
     ("ch07_schedules", ch07::schedules),
     ("ch07_chunks", ch07::chunks),
     ("ch07_bubbles", ch07::bubbles),
+    ("ch07_measured", ch07::measured),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.

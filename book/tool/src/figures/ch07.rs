@@ -1,9 +1,12 @@
 //! The figures of chapter 7: schedules as the chapter's own code has them.
+use super::{number, series};
 use crate::book::Sources;
 use crate::plan::{Costs, Plan, Slot, idle};
 use crate::schedule::{Pass, Schedule};
 use anyhow::{Result, ensure};
-use viz::{Axis, Colour, Diagram, Format, Group, LineChart, Node, Note, Series, Timeline};
+use viz::{
+    Axis, Colour, Diagram, Format, Group, LineChart, Node, Note, Series, Timeline,
+};
 
 /// Stages and micro-batches of the schedules that are drawn.
 const STAGES: usize = 4;
@@ -187,6 +190,55 @@ pub fn chunks(_: &Sources) -> Result<String> {
                 });
             }
             before = Some(node);
+        }
+    }
+    Ok(figure.svg()?)
+}
+
+/// A step of two stages as planned and as it went.
+pub fn measured(sources: &Sources) -> Result<String> {
+    let run = "ch07_timeline";
+    let mut figure = boxes("ch07-measured", "A step, planned and made", false)
+        .category(WEIGHT, Colour::Teal)
+        .describe(
+            "Two stages and four micro-batches, for 1F1B and for ZB-H1: the plan, in \
+             which all passes take as long, stretched to the length of the step, and \
+             the step, with the receives that its actions begin with.",
+        );
+    for (name, metric, schedule) in [
+        ("1F1B", "one_f_one_b", Schedule::OneFOneB),
+        ("ZB-H1", "zb_h1", Schedule::ZbH1),
+    ] {
+        let seconds = number(sources, run, &format!("{metric}_ms"))? / 1e3;
+        let passes: &[_] = match schedule {
+            Schedule::ZbH1 => &[("forward", 0), ("backward", 1), ("weight", 2)],
+            _ => &[("forward", 0), ("backward", 1)],
+        };
+        let mut made = vec![];
+        for stage in 0..2 {
+            let mut spans = vec![];
+            for (pass, category) in passes {
+                let times = series(sources, run, &format!("{metric}_{stage}_{pass}"))?;
+                for (micro, (from, to)) in times.into_iter().enumerate() {
+                    let category = [FORWARD[0], BACKWARD[0], WEIGHT][*category];
+                    spans.push((from / 1e3, to / 1e3, category, micro.to_string()));
+                }
+            }
+            made.push(spans);
+        }
+        // As many micro-batches as were measured.
+        let micros = series(sources, run, &format!("{metric}_0_forward"))?.len();
+        let plan = schedule.plan(2, 1, micros)?;
+        let timeline = plan.timeline(Costs::EQUAL)?;
+        let (_, ticks) = idle(&timeline, 0);
+        figure = figure.heading(&format!("{name}, planned"));
+        figure = tracks(figure, &plan, &timeline, seconds / ticks as f64);
+        figure = figure.heading(&format!("{name}, made"));
+        for (stage, spans) in made.iter().enumerate() {
+            let spans = spans.iter().map(|(from, to, category, micro)| {
+                (*from, *to, *category, micro.as_str())
+            });
+            figure = figure.track(&format!("stage {stage}"), spans);
         }
     }
     Ok(figure.svg()?)
