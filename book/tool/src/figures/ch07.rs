@@ -66,6 +66,7 @@ fn tracks(
 /// One batch, whole and in four micro-batches.
 pub fn micro_batches(_: &Sources) -> Result<String> {
     let mut figure = boxes("ch07-micro-batches", "A batch whole, and in parts", false)
+        .width(640.0)
         .describe(
             "Four stages. With one batch, each stage computes once forward and once \
              backward and is idle for three quarters of the time. With four \
