@@ -84,11 +84,12 @@ pub fn micro_batches(_: &Sources) -> Result<String> {
 
 /// All schedules side by side.
 pub fn schedules(_: &Sources) -> Result<String> {
-    let mut figure = boxes("ch07-schedules", "Five schedules", true).width(840.0).describe(
-        "Four stages and eight micro-batches, over one axis of time. GPipe and 1F1B end \
-         after 33 seconds, interleaved 1F1B after 28.5, ZB-H1 after 27, and ZBV after \
-         25.5. Each stage works for 24 seconds.",
-    );
+    let mut figure =
+        boxes("ch07-schedules", "Five schedules", true).width(840.0).describe(
+            "Four stages and eight micro-batches, over one axis of time. GPipe and \
+             1F1B end after 33 seconds, interleaved 1F1B after 28.5, ZB-H1 after 27, \
+             and ZBV after 25.5. Each stage works for 24 seconds.",
+        );
     for (name, schedule) in [
         ("GPipe", Schedule::Gpipe),
         ("1F1B", Schedule::OneFOneB),
