@@ -84,12 +84,9 @@ pub fn micro_batches(_: &Sources) -> Result<String> {
 
 /// All schedules side by side.
 pub fn schedules(_: &Sources) -> Result<String> {
-    let mut figure =
-        boxes("ch07-schedules", "Five schedules", true).width(840.0).describe(
-            "Four stages and eight micro-batches, over one axis of time. GPipe and \
-             1F1B end after 33 seconds, interleaved 1F1B after 28.5, ZB-H1 after 27, \
-             and ZBV after 25.5. Each stage works for 24 seconds.",
-        );
+    let mut figure = boxes("ch07-schedules", "Five schedules", true).width(840.0);
+    let mut words =
+        format!("{STAGES} stages and {MICROS} micro-batches, over one axis of time.");
     for (name, schedule) in [
         ("GPipe", Schedule::Gpipe),
         ("1F1B", Schedule::OneFOneB),
@@ -100,13 +97,16 @@ pub fn schedules(_: &Sources) -> Result<String> {
         let chunks = schedule.usual_chunks();
         let plan = schedule.plan(STAGES, chunks, MICROS)?;
         let timeline = plan.timeline(if chunks == 1 { WHOLE } else { HALF })?;
+        let (idle, total) = idle(&timeline, 0);
+        let (idle, total) = (idle as f64 * TICK, total as f64 * TICK);
+        words += &format!(" {name}: {total} seconds, {idle} of them idle.");
         figure = tracks(figure.heading(name), &plan, &timeline, TICK);
     }
-    Ok(figure.svg()?)
+    Ok(figure.describe(&words).svg()?)
 }
 
-/// A closed form: of so many micro-batches, the idle and the whole time of a stage. Only
-/// their ratio counts.
+/// A closed form: of so many micro-batches, the idle and the whole time of a stage,
+/// of which only the ratio counts.
 type Closed = fn(usize) -> (usize, usize);
 
 /// The share of a step in which a stage is idle, by closed form and simulated: that
