@@ -55,7 +55,7 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
         config.pp * config.chunks(),
         given(config),
     )?;
-    plan(config)?;
+    check_ends(&inputs.model, &plan(config)?)?;
     let ranks = config.ranks();
     if let Some(processes) = comm::processes()? {
         ensure!(
@@ -242,6 +242,24 @@ fn check_same_data(data: &Split, group: &Group) -> Result<()> {
 /// What each stage does in a step.
 fn plan(config: &Config) -> Result<Plan> {
     config.schedule.plan(config.pp, config.chunks(), config.micro_batches())
+}
+
+/// Checks that gradients of a tied embedding reach both of its copies: these are summed
+/// over the first and the last stage. Only a schedule of the user's has them elsewhere.
+fn check_ends(model: &ModelConfig, plan: &Plan) -> Result<()> {
+    let (all, last) = (&plan.places, plan.stages.len() - 1);
+    let ends = [all[0], all[all.len() - 1]];
+    ensure!(
+        !model.tie_word_embeddings
+            || ends[0] == ends[1]
+            || ends.iter().all(|stage| [0, last].contains(stage)),
+        "the model's input and output embeddings are tied, and the schedule has its \
+         first chunk on stage {} and its last on stage {}: expected stages 0 and \
+         {last}, or the same one",
+        ends[0],
+        ends[1]
+    );
+    Ok(())
 }
 
 /// What stages do in a step, drawn as far as it fits a terminal, and how long a stage

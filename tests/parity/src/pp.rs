@@ -63,7 +63,8 @@ const SCHEDULES: [(&str, usize); 7] = [
 pub fn cases() -> Result<Vec<Case>> {
     let recompute = ["none", "selective", "full", "full --recompute-layers 2"];
     let case = |row: &Vec<usize>| -> Result<Case> {
-        let pp = 1 << row[0];
+        // What is no matter of covering is the first choice.
+        let pp = 4 >> row[0];
         let (schedule, chunks) = SCHEDULES[row[1]];
         let (tp, sequence) = [(1, false), (2, false), (2, true)][row[2]];
         let (kind, mut model) = wide_models()[row[3]].clone();
@@ -71,13 +72,13 @@ pub fn cases() -> Result<Vec<Case>> {
         let dp = 1 + row[4];
         let recompute = recompute[row[5]];
         let micros = match row[6] {
-            // Fewer than stages.
-            0 => (pp - 1).max(1),
-            // And more; those that are dealt out divide.
-            _ if schedule == "interleaved" => 2 * pp,
-            _ => 2 * pp + 1,
+            // More than stages; those that are dealt out divide.
+            0 if schedule == "interleaved" => 2 * pp,
+            0 => 2 * pp + 1,
+            // And fewer.
+            _ => (pp - 1).max(1),
         };
-        let layers = ["even", "uneven"][row[7]];
+        let layers = ["uneven", "even"][row[7]];
         let overlap = ["on", "off"][row[8]];
         let name = format!(
             "pp {pp}, {schedule}, virtual {chunks}, micro-batches {micros}, tp {tp}, \
@@ -106,7 +107,9 @@ pub fn cases() -> Result<Vec<Case>> {
             };
             pipeline.extend(["--pp-layers".into(), layers.into()]);
         }
-        let rows = 3 - dp;
+        // Nearly as many sequences in all, of no more tokens at a time than the loss has
+        // logits for.
+        let rows = (10 / micros / dp).max(1);
         Ok(Case {
             name,
             model,
@@ -206,13 +209,19 @@ impl Case {
         };
         Ok(ranks.into_iter().map(rank).collect())
     }
-    /// The same on one rank of chapter 5, in one micro-batch.
+    /// The same on one rank of chapter 5, in one micro-batch or in as small ones.
     ///
     /// # Errors
     /// Those of the training.
-    pub fn train_alone(&self, precision: &str, steps: u64) -> Result<Rank> {
+    pub fn train_alone(
+        &self,
+        precision: &str,
+        steps: u64,
+        whole: bool,
+    ) -> Result<Rank> {
         use ch05_tensor_parallel::{Config, run};
-        let mut flags = self.flags(precision, steps, self.global_batch());
+        let rows = if whole { self.global_batch() } else { self.rows };
+        let mut flags = self.flags(precision, steps, rows);
         flags.extend(["--tp".into(), "1".into()]);
         let rank = run(&Config::try_parse_from(flags)?)?.remove(0);
         let (steps, val_loss) = (rank.steps, rank.val_loss);
