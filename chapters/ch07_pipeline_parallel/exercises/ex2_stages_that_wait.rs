@@ -10,8 +10,8 @@
 //! With some rooms it works, with others all stages wait for each other for ever. Each
 //! list, looked at by itself, is as it should be.
 //!
-//! Find out why, and repair it. No stage may ever hold more than it has room for; with
-//! room enough it stays 1F1B; and it should take no more time than it has to.
+//! Find out why, and repair it. No stage may ever hold more than it has room for, and
+//! none should have fewer under way than it could: with room enough it stays 1F1B.
 //!
 //! ## Hint
 //!
