@@ -42,8 +42,8 @@ impl Model {
         for (chunk, part) in got.iter().enumerate() {
             assert!(
                 part.start == next && part.start <= part.end,
-                "{words}: chunk {chunk} has the layers {part:?}, but the ones before it \
-                 end with {next}: each layer belongs to one chunk: {got:?}"
+                "{words}: chunk {chunk} has the layers {part:?}, but those before it end \
+                 with {next}: each layer belongs to one chunk: {got:?}"
             );
             next = part.end;
             assert!(
@@ -103,7 +103,7 @@ fn cuts(n: usize, chunks: usize) -> Vec<Vec<Range<usize>>> {
         let mut all = vec![];
         for end in start + usize::from(!first)..=n {
             for rest in from(end, n, left - 1, false) {
-                all.push([&[start..end], &rest[..]].concat());
+                all.push([vec![start..end], rest].concat());
             }
         }
         all
@@ -175,8 +175,8 @@ fn large_models() {
         assert!(
             slowest == 100,
             "{} in {chunks} chunks, which together take {}: the slowest of yours takes \
-             {slowest}, but there is a cut with 100 in each (embedding {embedding}, head \
-             {head}, layers {:?})",
+             {slowest}, but there is a cut with 100 in each (embedding {embedding}, \
+             head {head}, layers {:?})",
             many(model.layers.len(), "layer"),
             100 * chunks,
             model.layers

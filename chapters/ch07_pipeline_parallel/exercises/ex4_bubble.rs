@@ -4,11 +4,11 @@
 //! reaches it, and in between or at the end, until gradients come back: the *bubble*.
 //! How much of a step is it?
 //!
-//! Every stage has $v$ chunks, and the step $m$ micro-batches: with $v = 1$ the schedule
-//! is 1F1B, with more it is interleaved, where the number $p$ of stages divides $m$. A
-//! micro-batch takes as long in each chunk as in any other, messages take no time. Say
-//! which share of **all** the time, from the first forward to the last backward, a
-//! stage is idle. (Papers often give the idle time as a share of the time in which a
+//! Every stage has $v$ chunks, and a step has $m$ micro-batches: with $v = 1$ the
+//! schedule is 1F1B, with more it is interleaved, where the number $p$ of stages divides
+//! $m$. A micro-batch takes as long in each chunk as in any other, and messages take no
+//! time. Say which share of **all** the time, from the first forward to the last
+//! backward, a stage is idle. (Papers often give the idle time as a share of the time in which a
 //! stage *works*, which is another number: it can be more than 1.)
 //!
 //! Then turn it round. Somebody is ready to lose some percent of the time, and asks how

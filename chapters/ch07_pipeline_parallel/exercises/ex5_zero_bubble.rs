@@ -9,14 +9,14 @@
 //! - `W`: the gradients of the matrices are computed, and added to their main
 //!   gradients.
 //!
-//! Write both, for a stage of one chunk. Between the two, a micro-batch may have to wait
-//! for some time: other micro-batches come to their `I` and their `W` meanwhile, in any
-//! order. Each `W` adds what its own micro-batch gives, and no other's.
+//! Write both, for a stage of one chunk. Between the two, a micro-batch may have to
+//! wait: other micro-batches come to their `I` and their `W` meanwhile, in any order.
+//! Each `W` adds what its own micro-batch gives, and no other's.
 //!
 //! `ops::put_off` runs a backward without the products for the matrices' gradients and
 //! returns them, to be computed later. (The gradients of norms come with that of their
-//! input, in `I`.) `tape.backward_from(output, dy)?.only()?` is the whole walk, from the
-//! gradient of the chunk's output to that of its one input.
+//! input, in `I`.) `tape.backward_from(output, dy)?.only()?` is the whole walk, from
+//! the gradient of the chunk's output to that of its one input.
 //!
 //! The checks let your stage go through real tensors in the order of `zb-h1`, and in
 //! others, and look at the main gradients before, while and after you send.
