@@ -42,7 +42,7 @@ impl Model {
         for (chunk, part) in got.iter().enumerate() {
             assert!(
                 part.start == next && part.start <= part.end,
-                "{words}: chunk {chunk} has the layers {part:?}, but those before it end \
+                "{words}: chunk {chunk} has the layers {part:?}, but those before end \
                  with {next}: each layer belongs to one chunk: {got:?}"
             );
             next = part.end;
@@ -91,24 +91,21 @@ impl Model {
 
 /// All cuts of `n` layers.
 fn cuts(n: usize, chunks: usize) -> Vec<Vec<Range<usize>>> {
-    fn from(
-        start: usize,
-        n: usize,
-        left: usize,
-        first: bool,
-    ) -> Vec<Vec<Range<usize>>> {
-        if left == 1 {
-            return vec![vec![start..n]];
-        }
-        let mut all = vec![];
-        for end in start + usize::from(!first)..=n {
-            for rest in from(end, n, left - 1, false) {
-                all.push([vec![start..end], rest].concat());
-            }
-        }
-        all
+    // Where chunks begin.
+    let mut all = vec![vec![0]];
+    for chunk in 1..chunks {
+        let least = usize::from(chunk > 1);
+        let longer = |begins: Vec<usize>| {
+            let next = begins[chunk - 1] + least..=n;
+            next.map(move |next| [&begins[..], &[next]].concat())
+        };
+        all = all.into_iter().flat_map(longer).collect();
     }
-    from(0, n, chunks, true)
+    let ranges = |begins: Vec<usize>| {
+        let ends = begins.iter().skip(1).copied().chain([n]);
+        begins.iter().zip(ends).map(|(begin, end)| *begin..end).collect()
+    };
+    all.into_iter().map(ranges).collect()
 }
 
 /// The ends: what the embedding and the head take.

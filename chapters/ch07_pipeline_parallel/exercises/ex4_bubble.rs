@@ -5,11 +5,11 @@
 //! How much of a step is it?
 //!
 //! Every stage has $v$ chunks, and a step has $m$ micro-batches: with $v = 1$ the
-//! schedule is 1F1B, with more it is interleaved, where the number $p$ of stages divides
+//! schedule is 1F1B, with more it is interleaved, and the number $p$ of stages divides
 //! $m$. A micro-batch takes as long in each chunk as in any other, and messages take no
 //! time. Say which share of **all** the time, from the first forward to the last
-//! backward, a stage is idle. (Papers often give the idle time as a share of the time in which a
-//! stage *works*, which is another number: it can be more than 1.)
+//! backward, a stage is idle. (Papers often give the idle time as a share of the time
+//! in which a stage *works*, which is another number: it can be more than 1.)
 //!
 //! Then turn it round. Somebody is ready to lose some percent of the time, and asks how
 //! many micro-batches that takes, at least. For $v > 1$ it has to be a multiple of $p$.
