@@ -73,8 +73,8 @@ fn a_stage_holds_as_many_as_there_are_stages_from_it_on() {
             let (got, want) = (most_held(list), (stages - stage).min(micros));
             assert!(
                 got == want as i64,
-                "{}, stage {stage}: it holds {got} micro-batches between their forward \
-                 and their backward at one time, expected {want}: {}: {}",
+                "{}, stage {stage}: between their forward and their backward it holds \
+                 {got} at one time, expected {want}: {}: {}",
                 words(stages, micros),
                 match got > want as i64 {
                     true => "a backward could have been made before the next forward",
@@ -124,9 +124,10 @@ fn the_lists_are_those_of_1f1b() {
                 words(stages, micros),
                 match own == wanted {
                     true => format!(
-                        "the first {own} forwards are right, but what follows is not \
-                         one backward and one forward in turn, each of the next \
-                         micro-batch"
+                        "{} before the first backward, as it should be, but then it is \
+                         not one backward and one forward in turn, each of the next \
+                         micro-batch",
+                        many(own, "forward")
                     ),
                     false => format!(
                         "{} before the first backward, expected {wanted}: the warm-up, \

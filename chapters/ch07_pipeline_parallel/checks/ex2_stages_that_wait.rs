@@ -124,9 +124,12 @@ fn a_stage_has_as_many_under_way_as_it_can() {
             let held = most_held(list);
             assert!(
                 held == *want as i64,
-                "{words}: stage {stage} holds {held} of them at one time, and could \
-                 hold {want} without that the stages wait for each other for ever; all \
-                 stages could hold {largest:?}: {}",
+                "{words}: stage {stage} has {held} under way at one time, expected \
+                 {want}: {}: {}",
+                match held > *want as i64 {
+                    true => "with more, there is no room, or it is not 1F1B",
+                    false => "it could have more, and nobody would wait for ever",
+                },
                 shown(list)
             );
         }

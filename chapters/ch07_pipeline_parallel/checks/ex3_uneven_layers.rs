@@ -65,18 +65,6 @@ impl Model {
         let all = cuts(self.layers.len(), chunks);
         let Some(best) = all.iter().min_by_key(|cut| self.slowest(cut)) else { return };
         let (took, least) = (self.slowest(&got), self.slowest(best));
-        // As if something cost nothing, would it be the best?
-        let blind = |embedding, head| {
-            let model = Model { layers: self.layers.clone(), embedding, head };
-            let least = all.iter().map(|cut| model.slowest(cut)).min();
-            Some(model.slowest(&got)) == least
-        };
-        let why = match () {
-            _ if blind(self.embedding, 0) => ". It would be the best without a head",
-            _ if blind(0, self.head) => ". It would be the best without an embedding",
-            _ if blind(0, 0) => ". It would be the best with neither of the ends",
-            _ => "",
-        };
         assert!(
             took == least,
             "{}: chunks of {:?} take {:?}, the slowest {took}; with {best:?} they take \
@@ -84,8 +72,33 @@ impl Model {
             self.words(chunks),
             got,
             self.takes(&got),
-            self.takes(best)
+            self.takes(best),
+            why = blind_to()
         );
+    }
+}
+
+/// What the reader's cuts may leave out, if they all are the best without it.
+fn blind_to() -> &'static str {
+    let best_without = |embedding: u64, head: u64| {
+        [&[1, 1, 4][..], &[3, 3, 3, 1], &[2, 8, 2, 2, 8, 2, 2]].into_iter().all(
+            |layers| {
+                ENDS.into_iter().all(|ends| {
+                    let own = cut(layers, ends.0, ends.1, 3);
+                    let (embedding, head) = (embedding * ends.0, head * ends.1);
+                    let model = Model { layers: layers.to_vec(), embedding, head };
+                    let all = cuts(layers.len(), 3);
+                    let least = all.iter().map(|cut| model.slowest(cut)).min();
+                    own.len() == 3 && Some(model.slowest(&own)) == least
+                })
+            },
+        )
+    };
+    match () {
+        _ if best_without(1, 0) => ". Your cuts are the best without a head",
+        _ if best_without(0, 1) => ". Your cuts are the best without an embedding",
+        _ if best_without(0, 0) => ". Your cuts are the best with neither of the ends",
+        _ => "",
     }
 }
 

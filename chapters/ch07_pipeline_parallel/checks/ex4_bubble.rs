@@ -34,24 +34,40 @@ fn words(stages: usize, micros: usize, chunks: usize) -> String {
     )
 }
 
-/// The numbers that somebody may have meant.
-fn guess(got: f64, p: f64, m: f64, v: f64) -> &'static str {
-    let is = |value: f64| (got - value).abs() < 1e-12;
-    match () {
-        _ if is((p - 1.0) / (m * v)) => {
-            ". That is the idle time by the time in which a stage works"
-        }
-        _ if is((p - 1.0) / (m + p - 1.0)) => ". That is with one chunk on each stage",
-        _ if is((p - 1.0) / ((m + p - 1.0) * v)) => {
-            ". With more chunks all the time is less, too"
-        }
-        _ if is(m * v / (m * v + p - 1.0)) => ". That is the share in which it works",
-        _ if is(p / (m * v + p)) => ". A stage does not wait for itself",
-        _ if is(2.0 * (p - 1.0) / (m * v + 2.0 * (p - 1.0))) => {
-            ". Forward and backward both are in the time in which a stage works"
-        }
-        _ => "",
-    }
+/// What the reader may have meant, if all answers are that.
+fn guess() -> &'static str {
+    type Formula = fn(f64, f64, f64) -> f64;
+    let formulas: [(Formula, &str); 6] = [
+        (
+            |p, m, v| (p - 1.0) / (m * v),
+            ". Yours is the idle time by the time in which a stage works",
+        ),
+        (
+            |p, m, _| (p - 1.0) / (m + p - 1.0),
+            ". Yours is right for one chunk on each stage",
+        ),
+        (
+            |p, m, v| (p - 1.0) / ((m + p - 1.0) * v),
+            ". With more chunks all the time is less, too",
+        ),
+        (|p, m, v| m * v / (m * v + p - 1.0), ". Yours is the share in which it works"),
+        (|p, m, v| p / (m * v + p), ". A stage does not wait for itself"),
+        (
+            |p, m, v| 2.0 * (p - 1.0) / (m * v + 2.0 * (p - 1.0)),
+            ". What a stage waits for and what it does are each a forward and a \
+             backward",
+        ),
+    ];
+    let is = |formula: Formula| {
+        [(2, 3, 1), (3, 5, 1), (3, 6, 2), (4, 8, 3)].into_iter().all(|(p, m, v)| {
+            let want = formula(p as f64, m as f64, v as f64);
+            (idle_share(p, m, v) - want).abs() < 1e-12
+        })
+    };
+    formulas
+        .into_iter()
+        .find(|(formula, _)| is(*formula))
+        .map_or("", |(_, words)| words)
 }
 
 fn shares(stages: usize, micros: usize, chunks: usize) {
@@ -61,7 +77,6 @@ fn shares(stages: usize, micros: usize, chunks: usize) {
         for stage in 0..stages {
             let (idle, total) = idle(&timeline, stage);
             let want = idle as f64 / total as f64;
-            let [p, m, v] = [stages, micros, chunks].map(|n| n as f64);
             assert!(
                 (got - want).abs() < 1e-12,
                 "{}: you say that a stage is idle for {got:.4} of the time; where a \
@@ -70,7 +85,7 @@ fn shares(stages: usize, micros: usize, chunks: usize) {
                 words(stages, micros, chunks),
                 costs.forward,
                 costs.input + costs.weight,
-                guess(got, p, m, v),
+                guess(),
                 drawn(&timeline)
             );
         }

@@ -9,9 +9,10 @@
 //! as the difference.
 //!
 //! MPI and NCCL match what one rank sends to another with what that one receives in the
-//! order of both (MPI also by a tag). With 1F1B on one chunk each, the orders agree if
-//! hidden states and gradients are told apart by where they come from. Interleaved on
-//! two stages, the stage before and the one behind are the same rank, and they do not.
+//! order of both (MPI also by a tag). With one chunk on each stage only one kind of
+//! thing comes from each neighbour, and is needed in the order in which it is sent. On
+//! the V of `zbv`, a neighbour sends hidden states for one chunk and gradients for the
+//! other: with three stages and six micro-batches, some have to be kept.
 use anyhow::{Result, bail};
 use ch07_pipeline_parallel::schedule::Pass;
 use std::collections::{HashMap, VecDeque};
