@@ -107,6 +107,40 @@ fn stages_hold_what_their_schedule_promises() {
     }
 }
 
+/// Besides the warm-up, one for each: Narayanan et al. 2021, as in Megatron-LM's
+/// `schedules.py`.
+#[test]
+fn interleaved_warms_up_with_two_chunks_for_each_stage_behind() {
+    for case in cases(&Schedule::Interleaved) {
+        let (p, v, m) = (case.stages, case.chunks, case.micros);
+        for (stage, actions) in case.plan.stages.iter().enumerate() {
+            let forward = |action: &&Action| action.pass == Pass::Forward;
+            let got = actions.iter().take_while(forward).count();
+            let want = (2 * (p - 1 - stage) + (v - 1) * p + 1).min(v * m);
+            assert_eq!(got, want, "{}: stage {stage}", case.words());
+            assert_eq!(case.plan.most_held(stage), want, "{}", case.words());
+        }
+    }
+}
+
+/// What waits for its weights' gradients is held.
+#[test]
+fn activations_are_held_until_the_second_half() {
+    let held = |list: &str, micros| {
+        let plan = Plan::new(parse(&[list]), 1, micros).unwrap();
+        plan.most_held(0)
+    };
+    assert_eq!(held("0F0 0I0 0F1 0I1 0W0 0W1", 2), 2);
+    assert_eq!(held("0F0 0I0 0W0 0F1 0I1 0W1", 2), 1);
+    assert_eq!(held("0F0 0F1 0B0 0F2 0B1 0I2 0W2", 3), 2);
+    for case in cases(&Schedule::ZbH1) {
+        for stage in 0..case.stages {
+            let want = case.stages.min(case.micros);
+            assert_eq!(case.plan.most_held(stage), want, "{}", case.words());
+        }
+    }
+}
+
 #[test]
 fn one_f_one_b_holds_no_more_than_there_are_stages_behind() {
     for case in cases(&Schedule::OneFOneB) {
