@@ -107,8 +107,8 @@ pub fn cases() -> Result<Vec<Case>> {
             };
             pipeline.extend(["--pp-layers".into(), layers.into()]);
         }
-        // Nearly as many sequences in all, of no more tokens at a time than the loss has
-        // logits for.
+        // Nearly as many sequences in all, of no more tokens at a time than the loss
+        // has logits for.
         let rows = (10 / micros / dp).max(1);
         Ok(Case {
             name,
@@ -131,10 +131,10 @@ pub fn cases() -> Result<Vec<Case>> {
     rows.iter().map(case).collect()
 }
 
-/// A schedule that no other one is like. The model begins on the last stage; every other
-/// stage goes through the micro-batches from the last to the first, so that none of what
-/// it receives comes in the order in which it is used, and has every other backward in
-/// halves, of which the second ones wait until the end.
+/// A schedule that no other one is like. The model begins on the last stage; every
+/// other stage goes through the micro-batches from the last to the first, so that none
+/// of what it receives comes in the order in which it is used, and has every other
+/// backward in halves, of which the second ones wait until the end.
 fn csv(stages: usize, chunks: usize, micros: usize) -> String {
     let line = |stage: usize| {
         let backwards = stage % 2 == 1;
