@@ -1,0 +1,381 @@
+//! Puts everything together and trains.
+use crate::config::{Config, Precision, Switch};
+use crate::inputs::{self, Inputs};
+use crate::loss_scale::LossScale;
+use crate::pipeline::Pipeline;
+use crate::plan::{self, Costs, Plan};
+use crate::recompute::Recompute;
+use crate::tensor_parallel::{self, TensorParallel};
+use crate::{evaluate, model, optimizer, replicas, stages, train, weights};
+use anyhow::{Context, Error, Result, bail, ensure};
+use comm::{Group, Layout, Mesh, Reduce};
+use corpus::Split;
+use hub::ModelConfig;
+use params::{ParamBuilder, Params};
+use runlog::{Interrupt, Last, RunLog, Step};
+use std::io::Write;
+
+/// Columns for a schedule.
+const WIDTH: usize = 66;
+
+/// What a run leaves behind on one rank.
+pub struct Outcome {
+    /// One for each step made.
+    pub steps: Vec<Step>,
+    /// Mean loss on the validation data, in nats per token, if it was measured.
+    pub val_loss: Option<f64>,
+    /// This rank's part of the weights after, and the gradients of, the last step.
+    pub params: Params,
+    /// What the training's communication was, by what it was for.
+    pub communication: Vec<comm::Line>,
+    /// Whether the user ended it early.
+    pub interrupted: bool,
+}
+
+/// Opens what the flags name, and starts the ranks. Returns what each of them left
+/// behind, in their order.
+///
+/// # Errors
+/// Whatever the user asked for that cannot be done; found before training if it can be.
+/// Or a rank failed.
+pub fn run(config: &Config) -> Result<Vec<Outcome>> {
+    config.check()?;
+    ops::tune::environment().map_err(Error::msg)?;
+    let interrupt = Interrupt::install()?;
+    if let Some(folder) = &config.save {
+        hub::check_writable(folder)?;
+    }
+    if let Some(file) = &config.trace {
+        trace::check_writable(file)?;
+    }
+    let inputs = inputs::open(config)?;
+    tensor_parallel::check(&inputs.model, config.tp)?;
+    stages::cut(
+        inputs.model.num_hidden_layers,
+        config.pp * config.chunks(),
+        given(config),
+    )?;
+    check_ends(&inputs.model, &plan(config)?)?;
+    let ranks = config.ranks();
+    if let Some(processes) = comm::processes()? {
+        ensure!(
+            processes == ranks,
+            "mpirun started {processes} processes, but --tp {} times --pp {} times \
+             --dp {} are {ranks} ranks: expected as many",
+            config.tp,
+            config.pp,
+            config.dp
+        );
+    }
+    let each = |world| rank(config, &inputs, &interrupt, world);
+    Ok(comm::launch(ranks, each)?)
+}
+
+/// One rank: builds everything, trains, saves, measures, and shows a sample.
+fn rank(
+    config: &Config,
+    inputs: &Inputs,
+    interrupt: &Interrupt,
+    world: Group,
+) -> Result<Outcome> {
+    let layout = Layout { tp: config.tp, pp: config.pp, ..Layout::default() };
+    let mut mesh = Mesh::new(world, &layout)?;
+    mesh.ends("pp", model::EMBEDDINGS)?;
+    let tp = TensorParallel::new(&mut mesh, &inputs.model, config.sp)?;
+    let world = mesh.world();
+    let threads = match config.threads {
+        0 => (ops::threads::available() / comm::ranks_here(world.size())).max(1),
+        threads => threads,
+    };
+    let _threads = ops::threads::own(threads);
+
+    let dtype = config.precision.dtype();
+    let layers = inputs.model.num_hidden_layers;
+    let recompute = Recompute::new(config, layers)?;
+    let plan = plan(config)?;
+    let cut = stages::cut(layers, plan.places.len(), given(config))?;
+    let mut builder = ParamBuilder::new(config.seed, dtype);
+    let model = model::Transformer::new(
+        &tp,
+        &inputs.model,
+        &cut,
+        &plan.chunks_of(mesh.axis("pp")?.rank()),
+        config.seq_len,
+        dtype,
+        &recompute,
+        &mut builder,
+    )?;
+    let pipeline = Pipeline::new(model, plan, &mesh, dtype)?;
+    let params = match &inputs.weights {
+        Some(_) => builder.build_zeros()?,
+        None => builder.build(threads)?,
+    };
+    if let Some(files) = &inputs.weights {
+        weights::load(&params, files)?;
+    }
+    replicas::check_equal(&params, mesh.data())?;
+    check_same_data(&inputs.data.train, mesh.model())?;
+    let mut optimizer = optimizer::AdamW::new(&params, &mesh)?;
+    // Measured by all at the same time.
+    world.barrier("peak")?;
+    let mut peak = [peak_flops(config)];
+    world.all_reduce("peak", &mut peak, Reduce::Sum)?;
+    // The first rank speaks for all.
+    let mut log = match world.rank() {
+        0 => Some(RunLog::start(log_options(config, inputs, peak[0]))?),
+        _ => None,
+    };
+    if let (Some(log), false) = (&mut log, config.quiet) {
+        log.say(&introduction(config, inputs));
+        if config.pp > 1 {
+            log.say(&picture(config)?);
+        }
+    }
+
+    let (mut steps, mut communication, mut table) = (vec![], vec![], None);
+    let trained = trace::record(config.trace.as_deref(), world, || {
+        world.ledger().reset();
+        let ended = train::train(
+            config,
+            inputs.max_lr,
+            &inputs.data.train,
+            &pipeline,
+            &params,
+            &mesh,
+            &mut optimizer,
+            LossScale::new(config),
+            log.as_mut(),
+            interrupt,
+            &mut steps,
+        )?;
+        communication = world.ledger().lines();
+        table = communication_table(world);
+        Ok(ended)
+    });
+    // These ranks hold the model once, and speak for all that do.
+    let speaks = mesh.data().rank() == 0;
+    // Whatever ended the training on all ranks, what was learnt until then is not lost.
+    // (What a rank held that failed alone is.)
+    if let Some(folder) = config.save.as_ref().filter(|_| speaks && !steps.is_empty()) {
+        let (model, tokenizer) = (&inputs.model, &inputs.tokenizer);
+        let saved = weights::save(folder, model, &params, tokenizer, mesh.model());
+        match (&trained, saved) {
+            (Err(error), Err(_)) => bail!("{error:#}; the model could not be saved"),
+            (Ok(Some(error)), Err(also)) => bail!("{error:#}; and {also:#}"),
+            (_, saved) => saved?,
+        }
+        if let Some(log) = &mut log {
+            let (step, folder) = (steps.len(), folder.display());
+            log.say(&format!("saved the model in {folder}, after step {step}"));
+        }
+    }
+    if let Some(error) = trained? {
+        // None returns before all is saved: that would be a failure of its own.
+        world.barrier("saved")?;
+        return Err(error);
+    }
+    let val_loss = evaluate::validation_loss(
+        &pipeline,
+        &inputs.data.validation,
+        config.validation_sequences,
+        config.micro_batch,
+        &mesh,
+        interrupt,
+    )?;
+    let memory = world.memory()?;
+    let interrupted = train::interrupted(world, interrupt)?;
+    if let Some(log) = log {
+        log.finish(&Last {
+            steps: steps.len() as u64,
+            val_loss,
+            tokens: steps.iter().map(|step| step.tokens).sum(),
+            seconds: steps.iter().map(|step| step.seconds).sum(),
+            memory,
+            interrupted,
+        })?;
+        if let (Some(table), false) = (table, config.quiet) {
+            runlog::say(&table);
+        }
+    }
+    // Random tokens teach nothing that could be read.
+    let shown = !config.quiet && !config.is_random() && config.sample > 0;
+    if shown && speaks && !interrupted {
+        show_sample(config, inputs, &pipeline, world.rank() == 0)?;
+    }
+    Ok(Outcome { steps, val_loss, params, communication, interrupted })
+}
+
+/// What the training cost this rank in communication, if there are others.
+fn communication_table(world: &Group) -> Option<String> {
+    if world.size() == 1 {
+        return None;
+    }
+    let mut text =
+        format!("communication of rank {}\n{}", world.rank(), world.ledger());
+    let (mut hidden, mut waited) = (0.0, 0.0);
+    for line in world.ledger().lines() {
+        hidden += line.entry.overlapped.as_secs_f64();
+        waited += line.entry.exposed.as_secs_f64();
+    }
+    if hidden + waited > 0.0 {
+        let share = 100.0 * hidden / (hidden + waited);
+        text += &format!("\nof all this time, {share:.0} % hidden by backward");
+    }
+    Some(text)
+}
+
+/// Checks that the ranks that hold the model together see the same tokens.
+fn check_same_data(data: &Split, group: &Group) -> Result<()> {
+    let batch = data.batch(0, 1)?;
+    let mut all = vec![0; group.size() * batch.tokens.len()];
+    group.all_gather("same data", &batch.tokens, &mut all)?;
+    let mut others = all.chunks(batch.tokens.len());
+    ensure!(
+        others.all(|tokens| tokens == batch.tokens),
+        "ranks {:?} hold one model together, and see other data: give all the same \
+         --data, --tokenizer and --seed",
+        group.members()
+    );
+    Ok(())
+}
+
+/// What each stage does in a step.
+fn plan(config: &Config) -> Result<Plan> {
+    config.schedule.plan(config.pp, config.chunks(), config.micro_batches())
+}
+
+/// Checks that gradients of a tied embedding reach both of its copies: these are summed
+/// over the first and the last stage. Only a schedule of the user's has them elsewhere.
+fn check_ends(model: &ModelConfig, plan: &Plan) -> Result<()> {
+    let (all, last) = (&plan.places, plan.stages.len() - 1);
+    let ends = [all[0], all[all.len() - 1]];
+    ensure!(
+        !model.tie_word_embeddings
+            || ends[0] == ends[1]
+            || ends.iter().all(|stage| [0, last].contains(stage)),
+        "the model's input and output embeddings are tied, and the schedule has its \
+         first chunk on stage {} and its last on stage {}: expected stages 0 and \
+         {last}, or the same one",
+        ends[0],
+        ends[1]
+    );
+    Ok(())
+}
+
+/// What stages do in a step, drawn as far as it fits a terminal, and how long a stage
+/// has nothing to do.
+fn picture(config: &Config) -> Result<String> {
+    let timeline = plan(config)?.timeline(Costs::EQUAL)?;
+    let (idle, total) = plan::idle(&timeline, 0);
+    let mut text = format!(
+        "{}, {} micro-batches: if all passes take as long, a stage is idle for {:.0} % \
+         of a step",
+        config.schedule,
+        config.micro_batches(),
+        100.0 * idle as f64 / total as f64
+    );
+    for (stage, line) in plan::draw(&timeline).iter().enumerate() {
+        let shown: String = line.chars().take(WIDTH).collect();
+        let more = if shown.len() < line.len() { "…" } else { "" };
+        text += &format!("\n  stage {stage}  {shown}{more}");
+    }
+    Ok(text)
+}
+
+/// How many layers each chunk has, if the user says.
+fn given(config: &Config) -> Option<&[usize]> {
+    config.pp_layers.as_deref()
+}
+
+fn introduction(config: &Config, inputs: &Inputs) -> String {
+    let layers = inputs.model.num_hidden_layers;
+    let from = if inputs.weights.is_some() { "its weights" } else { "random weights" };
+    format!(
+        "{}: {:.2} million parameters in {layers} layers, from {from}; {}, {} a step \
+         on {}{}; learning rate {:.2e}",
+        config.model,
+        inputs.model.parameters() as f64 / 1e6,
+        inputs.source,
+        config.global_batch * config.seq_len,
+        match (config.tp, config.pp, config.dp) {
+            (1, 1, 1) => "1 rank".to_string(),
+            (tp, 1, 1) => format!("{tp} tensor-parallel ranks"),
+            (1, pp, 1) => format!("{pp} pipeline stages"),
+            (1, 1, dp) => format!("{dp} data-parallel ranks"),
+            (tp, pp, dp) => {
+                format!("{} ranks, tp {tp} × pp {pp} × dp {dp}", tp * pp * dp)
+            }
+        },
+        match config.sp {
+            Switch::On if config.tp > 1 => ", which divide the sequence",
+            _ => "",
+        },
+        inputs.max_lr
+    )
+}
+
+/// Model FLOPs per token, forward and backward (Chowdhery et al. 2022, *PaLM*, appendix
+/// B, with causal attention counted by half).
+///
+/// Each element of a matrix is used in one multiplication and one addition forward, and
+/// in twice as many backward; looking up an embedding computes nothing. A token's
+/// scores against the `seq_len / 2` tokens that it sees on average, and the mixture of
+/// their values, cost `2 · 2 · seq_len / 2` per layer and channel forward.
+pub fn flops_per_token(model: &ModelConfig, seq_len: usize) -> f64 {
+    let tensors = model.tensors();
+    let matrices = tensors.iter().filter(|tensor| tensor.shape.len() > 1);
+    let mut elements: usize = matrices.map(|tensor| tensor.elements()).sum();
+    if !model.tie_word_embeddings {
+        elements -= model.vocab_size * model.hidden_size;
+    }
+    let channels = model.num_attention_heads * model.head_dim;
+    (6 * elements + 6 * model.num_hidden_layers * seq_len * channels) as f64
+}
+
+/// What the best matrix product of this rank reaches, in FLOP/s.
+fn peak_flops(config: &Config) -> f64 {
+    match config.precision {
+        Precision::Fp64 => ops::tune::peak_flops::<f64>(),
+        // A CPU multiplies 16-bit numbers as fp32.
+        _ => ops::tune::peak_flops::<f32>(),
+    }
+}
+
+fn log_options(config: &Config, inputs: &Inputs, peak_flops: f64) -> runlog::Options {
+    runlog::Options {
+        steps: config.steps,
+        flops_per_token: flops_per_token(&inputs.model, config.seq_len),
+        // Of all ranks together.
+        peak_flops,
+        convention: "causal attention by half, peak measured".into(),
+        jsonl: config.log.clone(),
+        tensorboard: config.tensorboard.clone(),
+        header: serde_json::json!({
+            "config": config,
+            "parameters": inputs.model.parameters(),
+            "max_lr": inputs.max_lr,
+        }),
+        quiet: config.quiet,
+    }
+}
+
+/// All ranks that hold the model make the same sample; one of them shows it.
+fn show_sample(
+    config: &Config,
+    inputs: &Inputs,
+    pipeline: &Pipeline,
+    shows: bool,
+) -> Result<()> {
+    let tokenizer = &inputs.tokenizer;
+    let text = config.prompt.as_deref().unwrap_or_default();
+    let prompt = tokenizer.encode(text)?;
+    let (count, seq_len) = (config.sample, config.seq_len);
+    let text =
+        evaluate::sample(pipeline, tokenizer, &prompt, count, seq_len, config.seed)?;
+    match shows {
+        true => {
+            writeln!(std::io::stdout(), "\n{text}").context("cannot show the sample")
+        }
+        false => Ok(()),
+    }
+}
