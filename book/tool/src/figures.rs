@@ -10,11 +10,12 @@ use viz::{
 mod ch04;
 mod ch05;
 mod ch06;
+mod ch07;
 
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 23] = [
+const FIGURES: [(&str, Draw); 28] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
@@ -38,6 +39,11 @@ const FIGURES: [(&str, Draw); 23] = [
     ("ch05_no_sums", ch05::no_sums),
     ("ch06_layer", ch06::layer),
     ("ch06_kept", ch06::kept),
+    ("ch07_micro_batches", ch07::micro_batches),
+    ("ch07_schedules", ch07::schedules),
+    ("ch07_chunks", ch07::chunks),
+    ("ch07_bubbles", ch07::bubbles),
+    ("ch07_measured", ch07::measured),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.

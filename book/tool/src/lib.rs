@@ -20,8 +20,13 @@ pub mod links;
 pub mod listing;
 pub mod math;
 pub mod page;
+// As told in ch07_pipeline_parallel, whose figures are its own schedules.
+#[path = "../../../chapters/ch07_pipeline_parallel/src/plan.rs"]
+pub mod plan;
 pub mod problem;
 pub mod runs;
+#[path = "../../../chapters/ch07_pipeline_parallel/src/schedule.rs"]
+pub mod schedule;
 pub mod serve;
 pub mod source;
 pub mod tables;

@@ -10,8 +10,9 @@
 //! And programs: `parity_of_processes` does so under `mpirun`, `dp_bytes`, `tp_bytes`
 //! and `sp_bytes` count what a step sends beside its closed form, `tp_memory` what it
 //! keeps for backward, `tp_apart` prints how far tensor and sequence parallelism are
-//! from chapter 1, `timeline` shows when each rank did what. A package of its own, so
-//! that nothing else that is measured depends on the chapters that have ranks.
+//! from chapter 1, `timeline` shows when each rank did what; `pp_timeline`, `pp_memory`
+//! and `pp_bytes` do as much for stages. A package of its own, so that nothing else
+//! that is measured depends on the chapters that have ranks.
 #![warn(missing_docs)]
 
 pub mod ch04;

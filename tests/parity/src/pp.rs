@@ -47,8 +47,8 @@ pub type Booked = BTreeMap<(&'static str, String, &'static str), [u64; 2]>;
 /// The schedules, with the number of chunks on a stage. The last two are read from
 /// files.
 const SCHEDULES: [(&str, usize); 7] = [
-    ("gpipe", 1),
     ("1f1b", 1),
+    ("gpipe", 1),
     ("interleaved", 2),
     ("zb-h1", 1),
     ("zbv", 2),
@@ -63,7 +63,8 @@ const SCHEDULES: [(&str, usize); 7] = [
 pub fn cases() -> Result<Vec<Case>> {
     let recompute = ["none", "selective", "full", "full --recompute-layers 2"];
     let case = |row: &Vec<usize>| -> Result<Case> {
-        let pp = 1 << row[0];
+        // What is no matter of covering is the first choice.
+        let pp = 4 >> row[0];
         let (schedule, chunks) = SCHEDULES[row[1]];
         let (tp, sequence) = [(1, false), (2, false), (2, true)][row[2]];
         let (kind, mut model) = wide_models()[row[3]].clone();
@@ -71,13 +72,13 @@ pub fn cases() -> Result<Vec<Case>> {
         let dp = 1 + row[4];
         let recompute = recompute[row[5]];
         let micros = match row[6] {
-            // Fewer than stages.
-            0 => (pp - 1).max(1),
-            // And more; those that are dealt out divide.
-            _ if schedule == "interleaved" => 2 * pp,
-            _ => 2 * pp + 1,
+            // More than stages; those that are dealt out divide.
+            0 if schedule == "interleaved" => 2 * pp,
+            0 => 2 * pp + 1,
+            // And fewer.
+            _ => (pp - 1).max(1),
         };
-        let layers = ["even", "uneven"][row[7]];
+        let layers = ["uneven", "even"][row[7]];
         let overlap = ["on", "off"][row[8]];
         let name = format!(
             "pp {pp}, {schedule}, virtual {chunks}, micro-batches {micros}, tp {tp}, \
@@ -106,7 +107,9 @@ pub fn cases() -> Result<Vec<Case>> {
             };
             pipeline.extend(["--pp-layers".into(), layers.into()]);
         }
-        let rows = 3 - dp;
+        // Nearly as many sequences in all, of no more tokens at a time than the loss
+        // has logits for.
+        let rows = (10 / micros / dp).max(1);
         Ok(Case {
             name,
             model,
@@ -121,13 +124,17 @@ pub fn cases() -> Result<Vec<Case>> {
             files,
         })
     };
-    covering(&[3, 7, 3, 4, 2, 4, 2, 2, 2]).iter().map(case).collect()
+    // Three choices at once that have to be: gradients of 1F1B leave while later
+    // micro-batches are under way, and other ranks add to them.
+    let mut rows = vec![vec![0, 0, 0, 0, 1, 0, 0, 0, 0]];
+    rows.extend(covering(&[3, 7, 3, 4, 2, 4, 2, 2, 2]));
+    rows.iter().map(case).collect()
 }
 
-/// A schedule that no other one is like. The model begins on the last stage; every other
-/// stage goes through the micro-batches from the last to the first, so that none of what
-/// it receives comes in the order in which it is used, and has every other backward in
-/// halves, of which the second ones wait until the end.
+/// A schedule that no other one is like. The model begins on the last stage; every
+/// other stage goes through the micro-batches from the last to the first, so that none
+/// of what it receives comes in the order in which it is used, and has every other
+/// backward in halves, of which the second ones wait until the end.
 fn csv(stages: usize, chunks: usize, micros: usize) -> String {
     let line = |stage: usize| {
         let backwards = stage % 2 == 1;
@@ -144,7 +151,7 @@ fn csv(stages: usize, chunks: usize, micros: usize) -> String {
         let mut late = vec![];
         for chunk in own.iter().rev() {
             for micro in order(micros, backwards) {
-                if (micro + stage) % 2 == 0 {
+                if (micro + stage).is_multiple_of(2) {
                     cells.push(format!("{chunk}B{micro}"));
                 } else {
                     cells.push(format!("{chunk}I{micro}"));
@@ -206,13 +213,19 @@ impl Case {
         };
         Ok(ranks.into_iter().map(rank).collect())
     }
-    /// The same on one rank of chapter 5, in one micro-batch.
+    /// The same on one rank of chapter 5, in one micro-batch or in as small ones.
     ///
     /// # Errors
     /// Those of the training.
-    pub fn train_alone(&self, precision: &str, steps: u64) -> Result<Rank> {
+    pub fn train_alone(
+        &self,
+        precision: &str,
+        steps: u64,
+        whole: bool,
+    ) -> Result<Rank> {
         use ch05_tensor_parallel::{Config, run};
-        let mut flags = self.flags(precision, steps, self.global_batch());
+        let rows = if whole { self.global_batch() } else { self.rows };
+        let mut flags = self.flags(precision, steps, rows);
         flags.extend(["--tp".into(), "1".into()]);
         let rank = run(&Config::try_parse_from(flags)?)?.remove(0);
         let (steps, val_loss) = (rank.steps, rank.val_loss);

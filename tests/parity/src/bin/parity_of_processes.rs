@@ -1,14 +1,15 @@
-//! Parity of chapters 4, 5 and 6 with chapter 1 where ranks are processes:
+//! Parity of chapters 4 to 7 with chapter 1 where ranks are processes:
 //! `mpirun -n 4 target/debug/parity_of_processes`.
 //!
 //! The layouts of the test `parity`: of chapter 4 each with as many ranks as there are
-//! processes, of chapters 5 and 6 those that have as many.
+//! processes, of chapters 5, 6 and 7 those that have as many.
 //! Every process trains chapter 1 too, and compares what it holds itself.
 use anyhow::{Context, Result, ensure};
 use ch04_data_parallel::Config;
 use ch04_data_parallel::config::Precision;
 use parity::Distance;
 use parity::ch04::{GLOBAL_BATCH, cases};
+use parity::pp;
 use parity::tp::{self, Chapter, STEPS};
 
 fn main() -> Result<()> {
@@ -56,5 +57,21 @@ fn main() -> Result<()> {
              {worst:.1e} apart"
         );
     }
+    let (mut count, mut worst) = (0, 0.0_f64);
+    let all = pp::cases()?;
+    for case in all.iter().filter(|case| case.pp * case.tp * case.dp == ranks) {
+        let reference = case.reference(pp::STEPS)?;
+        for run in &case.train("fp64", pp::STEPS)? {
+            let found = reference.compare(&run.steps, run.val_loss, &run.params)?;
+            let within = found.check(&Distance::all(1e-9));
+            within.with_context(|| case.name.clone())?;
+            worst = worst.max(found.worst());
+        }
+        count += 1;
+    }
+    ensure!(count > 0, "no layout of {ranks} ranks");
+    println!(
+        "{count} layouts of chapter 7 on {ranks} processes: at most {worst:.1e} apart"
+    );
     Ok(())
 }
