@@ -11,11 +11,12 @@ mod ch04;
 mod ch05;
 mod ch06;
 mod ch07;
+mod ch08;
 
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 28] = [
+const FIGURES: [(&str, Draw); 29] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
@@ -44,6 +45,7 @@ const FIGURES: [(&str, Draw); 28] = [
     ("ch07_chunks", ch07::chunks),
     ("ch07_bubbles", ch07::bubbles),
     ("ch07_measured", ch07::measured),
+    ("ch08_bytes", ch08::bytes),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.
