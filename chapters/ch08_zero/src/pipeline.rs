@@ -215,21 +215,27 @@ impl Pipeline {
         }
     }
     /// The same, backward: to be called with each mark of the model that is passed.
+    /// Before that the last stretch has to be here.
     fn backward_through(
         &self,
         chunk: usize,
-    ) -> impl FnMut(usize) -> Result<()> + use<'_> {
+    ) -> Result<impl FnMut(usize) -> Result<()> + use<'_>> {
         let (zero, stretches) = (&self.zero, self.model.stretches(chunk));
-        move |mark| {
-            let passed = stretches.iter().position(|flats| flats[0] == mark);
-            let Some(passed) = passed else { return Ok(()) };
-            zero.free(&stretches[passed])?;
+        // To those before a stretch: the first is needed, the next one fetched.
+        let come = move |stretches: &[Vec<usize>], passed: usize| {
             // Backward of an embedding needs no values.
             let needs = |at: &usize| !self.model.is_embedding(chunk, *at);
             let mut before = (0..passed).rev().filter(needs);
             before.next().map_or(Ok(()), |at| zero.need(&stretches[at]))?;
             before.next().map_or(Ok(()), |at| zero.fetch(&stretches[at]))
-        }
+        };
+        come(&stretches, stretches.len())?;
+        Ok(move |mark| {
+            let passed = stretches.iter().position(|flats| flats[0] == mark);
+            let Some(passed) = passed else { return Ok(()) };
+            zero.free(&stretches[passed])?;
+            come(&stretches, passed)
+        })
     }
     /// Frees the parameters of a chunk.
     fn free(&self, chunk: usize) -> Result<()> {
@@ -318,10 +324,7 @@ impl Step<'_> {
         } else {
             self.mail.receive((Pass::Backward, chunk, micro), batch)?
         };
-        let stretches = model.stretches(chunk);
-        let zero = &self.pipeline.zero;
-        stretches.last().map_or(Ok(()), |last| zero.need(last))?;
-        let mut arrive = self.pipeline.backward_through(chunk);
+        let mut arrive = self.pipeline.backward_through(chunk)?;
         let found = tape.backward_from_by_marks(root, dy, |mark| {
             arrive(mark)?;
             at_mark(mark)
