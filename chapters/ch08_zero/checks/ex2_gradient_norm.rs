@@ -207,8 +207,9 @@ fn alone() -> (HashMap<String, Vec<f64>>, f64) {
     (held.into_iter().map(|held| (held.name, held.grad)).collect(), squares.sqrt())
 }
 
-/// Below the norm, and above it.
-const CLIPS: [f64; 2] = [0.3, 3.0];
+/// What gradients are clipped to, in lengths of the whole one: that is short enough for
+/// the first. (Scaled down, an average is as long as a sum.)
+const CLIPS: [f64; 2] = [3.0, 0.3];
 
 #[test]
 fn the_norm_is_the_whole_models() {
@@ -227,6 +228,11 @@ fn the_norm_is_the_whole_models() {
                     "{called}: the norm is {norm:.9}, expected {want:.9}. {}",
                     match way {
                         Some((_, words)) => format!("That is the length of {words}"),
+                        None if is(*norm * dp as f64, want) => {
+                            "That is the length of the average over the ranks that see \
+                             other data, not of the sum"
+                                .into()
+                        }
                         None if is(*norm, clips * want) => {
                             "That is what it is scaled down to".into()
                         }
@@ -268,31 +274,29 @@ fn every_part_is_scaled_alike() {
                     };
                     // By what the sums are multiplied here.
                     let by = dot(&held.grad) / dot(&want);
-                    let apart = |by: f64| {
-                        let each = held.grad.iter().zip(&want);
-                        let each = each.map(|(got, want)| (got - by * want).abs());
-                        each.fold(0.0, f64::max)
+                    let is = |by: f64| {
+                        let mut each = held.grad.iter().zip(&want);
+                        each.all(|(got, want)| (got - by * want).abs() <= 1e-10 * norm)
+                    };
+                    let what = match is(by) {
+                        true => format!(
+                            "They are the sums times {by:.6}, expected {factor:.6}: \
+                             every rank scales by the same factor"
+                        ),
+                        false => "They are not the sums over all data, by whatever \
+                                  factor"
+                            .into(),
                     };
                     assert!(
-                        want.is_empty() || apart(factor) <= 1e-10 * norm,
+                        is(factor),
                         "--tp {tp} --dp {dp}, {}: of the gradient of {}, rank {rank} \
-                         has {} in its part. {}",
+                         has {} in its part. {what}",
                         match clips < 1.0 {
                             true => "a gradient that is too long",
                             false => "a gradient that is short enough",
                         },
                         held.name,
-                        many(want.len(), "element"),
-                        match apart(by) <= 1e-10 * norm {
-                            true => format!(
-                                "They are the sums times {by:.6}, expected {factor:.6}: \
-                                 every rank scales by the same factor"
-                            ),
-                            false =>
-                                "They are not the sums over all data, by whatever \
-                                      factor"
-                                    .into(),
-                        }
+                        many(want.len(), "element")
                     );
                 }
             }

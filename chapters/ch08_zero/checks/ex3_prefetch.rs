@@ -275,8 +275,8 @@ fn elements(flat: usize) -> usize {
     6 + 2 * flat
 }
 
-/// The calls on two ranks, and what each rank finds that a stretch works with: the pass,
-/// the stretch and a buffer with other values than were drawn.
+/// The calls on two ranks. Of each, where a stretch works with other values than were
+/// drawn: the pass, the stretch and the buffer.
 fn carried_out(
     stretches: &[Vec<usize>],
     passes: &[(Pass, Vec<Call>)],

@@ -24,11 +24,11 @@
 //!
 //! ## Hint
 //!
-//! Take parameters of 5, 3 and 2 elements on 4 ranks, and write down the buffer, padding
-//! included, with a line between any two parts. Which ranges of the *buffer* does rank
-//! 1 have in common with each parameter? Two numbers are then to be subtracted, another
-//! one for each kind of range. What do `max(a.start, b.start)` and `min(a.end, b.end)`
-//! come to for a parameter that ends before the part begins, and what has to be there?
+//! Take parameters of 5, 3 and 2 elements on 4 ranks, and write down the buffer with
+//! its padding, and a line between any two parts. Which range of the *buffer* has rank
+//! 1 in common with each parameter? What is to be subtracted from it for each of the
+//! two kinds of range? What do `max(a.start, b.start)` and `min(a.end, b.end)` come to
+//! for a parameter that ends before the part begins, and what has to be there?
 #![allow(unused_variables)]
 use std::ops::Range;
 

@@ -16,12 +16,12 @@
 //!
 //! ## Hint
 //!
-//! Take `--tp 2 --dp 2`, one matrix that is cut in two by `tp`, and one norm. Write down
-//! what each of the four ranks has in its two buffers after the reduce-scatter: which
-//! elements are sums, and what are the others? Which ranks have the sums of the matrix
-//! between them, each element once? Who has the norm's, and how often? What does
-//! `mesh.model()` stand for, and what `mesh.data()`? A parameter may lie in a rank's
-//! part with some of its elements, with all, or with none.
+//! Take `--tp 2 --dp 2`, one matrix that is cut in two by `tp`, and the weight of one
+//! norm. Write down what each of the four ranks has of them after the reduce-scatter:
+//! which elements are sums, and what are the others? Which ranks have the sums of the
+//! matrix between them, each element once? Who has those of the norm's weight, and how
+//! often? What does `mesh.model()` stand for, and what `mesh.data()`? A parameter may
+//! lie in a rank's part with some of its elements, with all, or with none.
 use candle_core::Result;
 use comm::{Group, Mesh, Reduce};
 use params::Params;

@@ -9,8 +9,8 @@
 //! Write down what a rank does in one forward and in the backward that follows, as a
 //! list of these calls:
 //!
-//! - `Fetch(flat)` starts to gather a buffer, and returns at once; from here on it takes
-//!   memory. What is here or on its way stays as it is.
+//! - `Fetch(flat)` starts to gather a buffer and returns at once; from here on it takes
+//!   memory. What is here or under way stays as it is.
 //! - `Need(flat)` waits until the buffer is here. It starts to gather it if nobody has.
 //! - `Free(flat)` gives the memory back, if it has any.
 //! - `Work(i)` goes through stretch `i`, forward or backward.
@@ -21,14 +21,14 @@
 //!   works, all its buffers are here. Backward of the embedding, stretch 0, needs no
 //!   values.
 //! - While a stretch works, the buffers of the one that is next are here or under way.
-//! - Between the start of a gather and the wait for it a stretch works, or nothing would
-//!   be hidden. Only the first stretch of forward has to wait.
-//! - Buffers that are here or under way belong to at most two neighbouring stretches, at
-//!   any time. With a tied embedding these may be three buffers: `2`, `3` and `0`.
+//! - Between the start of a gather and the wait for it a stretch works, or nothing is
+//!   hidden. Only the first stretch of forward has to wait.
+//! - At any time, buffers that are here or under way belong to at most two neighbouring
+//!   stretches. With a tied embedding these may be three buffers: `2`, `3` and `0`.
 //! - The last stretch is the first in backward: its buffers stay, and no others.
 //!   Backward begins with them, and in the end nothing is left.
-//! - Nothing is gathered for nothing: once for each stretch that needs it, and not again
-//!   for backward where it stayed.
+//! - Nothing is gathered for nothing: in each pass at most once for each stretch that
+//!   needs it, and not for backward where it stayed.
 //!
 //! The checks go through your list call by call; then two ranks carry it out with the
 //! chapter's `Zero`, and look at the values that each stretch works with.
