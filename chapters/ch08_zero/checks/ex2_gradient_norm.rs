@@ -13,6 +13,7 @@ use corpus::Batch;
 use hub::{Family, ModelConfig};
 use params::{Param, ParamBuilder, Params};
 use std::collections::HashMap;
+use std::slice;
 
 const SEQ: usize = 6;
 const VOCAB: usize = 11;
@@ -82,11 +83,11 @@ fn step((tp, dp): (usize, usize), max_norm: f64, clip: Clip) -> Vec<Seen> {
         let tp = TensorParallel::new(&mut mesh, &config, Switch::Off)?;
         let mut builder = ParamBuilder::new(1, DType::F64).multiple_of(dp);
         let recompute = Recompute::new(&Config::default(), LAYERS)?;
-        let (cut, dtype) = ([0..LAYERS], DType::F64);
+        let (layers, dtype) = (0..LAYERS, DType::F64);
         let model = Transformer::new(
             &tp,
             &config,
-            &cut,
+            slice::from_ref(&layers),
             &[0],
             SEQ,
             dtype,
