@@ -15,7 +15,7 @@
 //! tokens, and what they were does not matter. So when stretch 1 works, nothing is
 //! under way.
 //!
-//! The chapter makes the same calls one by one, from what the model says when a stretch
+//! The chapter makes such calls one by one, from what the model says when a stretch
 //! begins (`forward_through`, `backward_through` in `pipeline.rs`). PyTorch's FSDP2
 //! notes in which order modules run forward, and fetches one ahead of backward by it;
 //! `set_modules_to_backward_prefetch` asks for more, at the price of memory.
