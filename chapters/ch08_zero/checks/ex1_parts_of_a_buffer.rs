@@ -57,7 +57,8 @@ fn parts_divide_the_buffer() {
             );
             assert!(
                 got.start == end,
-                "{called}: part {rank} is {got:?}, and in the order of the ranks it begins \
+                "{called}: part {rank} is {got:?}, and in the order of the ranks it \
+                 begins \
                  at {end}: {}",
                 if got.start > end { "a gap" } else { "they overlap" }
             );

@@ -3,7 +3,7 @@ use crate::book::Sources;
 use anyhow::Result;
 use viz::{Bars, Colour, Format};
 
-/// Bytes of a parameter in bf16: its value, its gradient, its master weight and moments.
+/// Bytes of a parameter in bf16: value, gradient, and master weight with moments.
 const VALUE: f64 = 2.0;
 const GRADIENT: f64 = 4.0;
 const STATES: f64 = 12.0;
