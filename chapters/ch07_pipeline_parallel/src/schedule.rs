@@ -3,7 +3,7 @@
 //! The model is cut into *chunks* of consecutive layers, `virtual_stages` of them on
 //! each *stage*, which is one rank (or several that hold the same layers). Everything
 //! here is a list that can be looked at, checked and drawn before anything is computed
-//! ([`crate::plan`]); [`crate::pipeline`] carries out any of them.
+//! (`plan.rs`); the engine (`pipeline.rs`) carries out any of them.
 use crate::plan::Plan;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashMap;
