@@ -31,46 +31,44 @@ PRESETS = make_inputs.PRESETS
 OURS = "cargo run -q -p zero_worker --"
 TORCH = ("OMP_NUM_THREADS=1 " + shlex.quote(sys.executable) + " "
          + str(HERE.relative_to(ROOT) / "fsdp_worker.py"))
-# Of each way to shard: ours, and PyTorch's, of which the faster is what speed is
-# relative to.
-WAYS = {
-    "ours_1": ["torch_keep", "torch_keep_ahead"],
-    "ours_3": ["torch", "torch_ahead"],
-}
+# For each of our stages how PyTorch shards.
+STAGES = {"stage_1": "--keep", "stage_3": ""}
 
 
-def summarize(base: dict[str, str], rounds: list[dict], tokens: int) -> dict:
-    """As of compare_tp, and how much of the gathering was hidden."""
-    summary = {}
-    for name, other in base.items():
-        summary[name] = compare_tp.summarize(name, other, rounds, tokens)
-        if "gathered_hidden" in rounds[0][name]:
-            hidden, waited = (
-                sum(r[name][f"gathered_{what}"] for r in rounds)
-                for what in ("hidden", "waited"))
-            summary[name]["gathered_hidden_share"] = hidden / (hidden + waited)
+def summarize(rounds: list[dict], tokens: int) -> dict:
+    """As of compare_tp, relative to the faster of PyTorch's; and how much of the
+    gathering was hidden."""
+    base = min(("torch", "torch_ahead"), key=lambda name: statistics.median(
+        r[name]["seconds"] for r in rounds))
+    summary = {
+        name: compare_tp.summarize(name, base, rounds, tokens) for name in rounds[0]}
+    hidden, waited = (
+        sum(r["ours"][f"gathered_{what}"] for r in rounds)
+        for what in ("hidden", "waited"))
+    summary["ours"]["gathered_hidden_share"] = hidden / (hidden + waited)
     return summary
 
 
 def table(record: dict) -> str:
-    lines = [f"{'':18}{'ms/step':>9}{'min–max':>17}{'tokens/s':>10}{'speed':>7}"
+    lines = [f"{'':20}{'ms/step':>9}{'min–max':>17}{'tokens/s':>10}{'speed':>7}"
              f"{'min–max':>12}{'opt':>7}{'CPU ms':>8}{'waited':>8}{'hidden':>8}"]
-    for name, s in record["summary"].items():
-        waited = f"{s['waited_ms']:8.1f}" if "waited_ms" in s else ""
-        hidden = (f"{100 * s['gathered_hidden_share']:6.0f} %"
-                  if "gathered_hidden_share" in s else "")
-        lines.append(
-            f"{name:18}{s['ms_per_step']:9.1f}"
-            f"{s['ms_min']:9.1f}–{s['ms_max']:<7.1f}{s['tokens_per_second']:10.0f}"
-            f"{s['speed_ratio']:6.2f}×"
-            f"{s['speed_ratio_min']:7.2f}–{s['speed_ratio_max']:.2f}"
-            f"{s['optimizer_ms']:7.1f}{s['cpu_ms']:8.1f}{waited}{hidden}")
+    for stage, summary in record["summary"].items():
+        for name, s in summary.items():
+            waited = f"{s['waited_ms']:8.1f}" if "waited_ms" in s else ""
+            hidden = (f"{100 * s['gathered_hidden_share']:6.0f} %"
+                      if "gathered_hidden_share" in s else "")
+            lines.append(
+                f"{stage + ' ' + name:20}{s['ms_per_step']:9.1f}"
+                f"{s['ms_min']:9.1f}–{s['ms_max']:<7.1f}{s['tokens_per_second']:10.0f}"
+                f"{s['speed_ratio']:6.2f}×"
+                f"{s['speed_ratio_min']:7.2f}–{s['speed_ratio_max']:.2f}"
+                f"{s['optimizer_ms']:7.1f}{s['cpu_ms']:8.1f}{waited}{hidden}")
     lines.append(
-        f"speed: the time of {' and '.join(sorted(set(record['base'].values())))} over "
-        "this one's, median of the rounds;\nwaited: ms in which a rank did nothing but "
-        "gather, scatter, sum or wait for the other, mean of\nthe ranks; hidden: of "
-        "the time in which parameters were being gathered, what passed while the\nrank "
-        f"computed; rounds summarized: {record['summarized_rounds']}")
+        "speed: the time of the faster of PyTorch's two over this one's, median of the "
+        "rounds; waited: ms in\nwhich a rank did nothing but gather, scatter, sum or "
+        "wait for the other, mean of the ranks; hidden:\nof the time in which "
+        "parameters were being gathered, what passed while the rank computed; rounds\n"
+        f"summarized: {record['summarized_rounds']}")
     return "\n".join(lines)
 
 
@@ -102,11 +100,40 @@ def arguments() -> argparse.Namespace:
         parser.error(f"{RANKS} ranks of one thread, but only {len(available)} cores")
     args.cores = available[:RANKS]
     args.workers = {
-        "ours_1": f"{args.ours} --zero 1", "ours_3": f"{args.ours} --zero 3",
-        "torch": TORCH, "torch_ahead": f"{TORCH} --ahead",
-        "torch_keep": f"{TORCH} --keep", "torch_keep_ahead": f"{TORCH} --keep --ahead",
+        stage: {
+            "ours": f"{args.ours} --zero {stage[-1]}",
+            "torch": f"{TORCH} {how}".strip(), "torch_ahead": f"{TORCH} {how} --ahead",
+        }
+        for stage, how in STAGES.items()
     }
     return args
+
+
+def measure(args: argparse.Namespace, workers: dict[str, str]) -> dict:
+    """The first steps of these workers, and rounds, with whether they were quiet."""
+    # They have one mode, and no word for it.
+    turns = {
+        name: (compare_ddp.Worker(name, command, args.dir, args.cores), "")
+        for name, command in workers.items()
+    }
+    first_steps = compare_ddp.first_steps(turns)
+    rounds, quiet = [], []
+    while len(quiet) < args.rounds and len(rounds) < 4 * args.rounds:
+        rounds.append({})
+        compare.wait_for_quiet(args.elsewhere, args.patience)
+        for name, (worker, mode) in turns.items():
+            time.sleep(0.25)  # lets the other side's threads fall asleep
+            rounds[-1][name] = worker.turn(mode, args.steps)
+        elsewhere = max(r["cores_elsewhere"] for r in rounds[-1].values())
+        if elsewhere <= args.elsewhere:
+            quiet.append(rounds[-1])
+        print(f"round {len(rounds)} ({len(quiet)} of {args.rounds} quiet):", *(
+            f"{name} {1e3 * r['seconds'] / args.steps:.1f} ms"
+            for name, r in rounds[-1].items()),
+            f" others used {elsewhere:.2f} cores", flush=True)
+    for worker, _ in turns.values():
+        worker.finish()
+    return {"first_steps": first_steps, "rounds": rounds, "quiet": quiet}
 
 
 def main() -> None:
@@ -124,42 +151,23 @@ def main() -> None:
         "load_before": os.getloadavg(),
         "preset": args.preset, "model": p, "ranks": RANKS, "threads": 1,
         "tokens_per_step": p["batch"] * p["seq"], "steps_per_turn": args.steps,
-        "workers": {n: c.replace(str(ROOT) + "/", "") for n, c in args.workers.items()},
+        "workers": {
+            stage: {n: c.replace(str(ROOT) + "/", "") for n, c in workers.items()}
+            for stage, workers in args.workers.items()},
     }
-    # They have one mode, and no word for it.
-    turns = {
-        name: (compare_ddp.Worker(name, command, args.dir, args.cores), "")
-        for name, command in args.workers.items()
-    }
-    record["first_steps"] = compare_ddp.first_steps(turns)
-
-    rounds = record["rounds"] = []
-    quiet = []
-    while len(quiet) < args.rounds and len(rounds) < 4 * args.rounds:
-        rounds.append({})
-        compare.wait_for_quiet(args.elsewhere, args.patience)
-        for name, (worker, mode) in turns.items():
-            time.sleep(0.25)  # lets the other side's threads fall asleep
-            rounds[-1][name] = worker.turn(mode, args.steps)
-        elsewhere = max(r["cores_elsewhere"] for r in rounds[-1].values())
-        if elsewhere <= args.elsewhere:
-            quiet.append(rounds[-1])
-        print(f"round {len(rounds)} ({len(quiet)} of {args.rounds} quiet):", *(
-            f"{name} {1e3 * r['seconds'] / args.steps:.1f} ms"
-            for name, r in rounds[-1].items()),
-            f" others used {elsewhere:.2f} cores", flush=True)
-    enough = len(quiet) == args.rounds
-    record["summarized_rounds"] = "quiet" if enough else "all: the machine was busy"
-    for worker, _ in turns.values():
-        worker.finish()
+    # One stage after the other: `small` six times does not fit into 24 GB.
+    measured = {}
+    for stage, workers in args.workers.items():
+        print(f"{stage}:")
+        measured[stage] = measure(args, workers)
     record["load_after"] = os.getloadavg()
-    counted = quiet if enough else rounds
-    record["base"] = {}
-    for ours, others in WAYS.items():
-        fastest = min(others, key=lambda name: statistics.median(
-            r[name]["seconds"] for r in counted))
-        record["base"] |= {name: fastest for name in [ours, *others]}
-    record["summary"] = summarize(record["base"], counted, record["tokens_per_step"])
+    enough = all(len(m["quiet"]) == args.rounds for m in measured.values())
+    record["summarized_rounds"] = "quiet" if enough else "all: the machine was busy"
+    record["summary"] = {
+        stage: summarize(m["quiet" if enough else "rounds"], record["tokens_per_step"])
+        for stage, m in measured.items()}
+    for key in ("first_steps", "rounds"):
+        record[key] = {stage: m[key] for stage, m in measured.items()}
     print(table(record))
     if args.record:
         args.record.write_text(json.dumps(record, indent=1) + "\n")
