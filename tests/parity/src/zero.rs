@@ -20,6 +20,8 @@ pub const STEPS: u64 = 6;
 pub struct Case {
     /// In words.
     pub name: String,
+    /// In all.
+    pub ranks: usize,
     rows: usize,
     global_batch: usize,
     layout: Vec<String>,
@@ -62,7 +64,9 @@ pub fn cases() -> Result<Vec<Case>> {
         let mut layout: Vec<String> = flags.split(' ').map(String::from).collect();
         layout.extend(["--offload".into(), offload]);
         let global_batch = micros * dp;
-        Ok(Case { name, rows: 1, global_batch, layout, files })
+        let (pp, tp) =
+            (if row[2] == 0 { 1 } else { 2 }, if row[3] == 0 { 1 } else { 2 });
+        Ok(Case { name, ranks: dp * pp * tp, rows: 1, global_batch, layout, files })
     };
     covering(&[4, 4, 6, 3, 4, 4, 3, 2, 2]).iter().map(case).collect()
 }
@@ -82,7 +86,8 @@ impl Case {
         flags.extend(["--model".into(), model, "--data".into(), data]);
         flags
     }
-    /// The layout: what each rank comes to, gathered from those that keep it.
+    /// The layout: what each rank of this process comes to, gathered from those that
+    /// keep it.
     ///
     /// # Errors
     /// Those of the training.
@@ -93,7 +98,7 @@ impl Case {
         config.check()?;
         let inputs = inputs::open(&config)?;
         let interrupt = Interrupt::install()?;
-        Ok(comm::launch_threads(config.ranks(), |world: Group| {
+        Ok(comm::launch(config.ranks(), |world: Group| {
             let _threads = ops::threads::own(1);
             let Parts { mesh, params, zero, pipeline, mut optimizer } =
                 build(&config, &inputs, world, 1)?;

@@ -1,4 +1,5 @@
 //! The program: what it refuses, before it does any work, and what it leaves behind.
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ch08_zero");
@@ -104,5 +105,37 @@ fn a_run_that_diverges_saves_what_it_has() {
         assert!(!output.status.success());
         assert!(said(&output).contains("step "), "{}", said(&output));
         assert!(said(&output).contains("saved the model in"), "{}", said(&output));
+    }
+}
+
+/// Ctrl-C reaches all ranks after the same step, in whatever parts the model is then;
+/// what was saved can be gone on with on another number of ranks.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_stops_everywhere_and_saves() {
+    for stage in ["--zero=1", "--zero=3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = folder.path().join("model");
+        let mut run = Command::new(PROGRAM)
+            .args(["--threads=1", "--global-batch=8", "--seq-len=32", "--dp=2"])
+            .args(["--steps=100000", "--validation-sequences=4", stage, "--save"])
+            .arg(&saved)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
+        let first = lines.find(|line| line.as_ref().unwrap().starts_with("step "));
+        assert!(first.is_some(), "it ended before its first step");
+        let kill = Command::new("kill").args(["-INT", &run.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
+        let rest = rest.join("\n");
+        assert_eq!(run.wait().unwrap().code(), Some(130), "{rest}");
+        assert!(rest.contains("interrupted after step "), "{rest}");
+        assert!(rest.contains("saved the model in "), "{rest}");
+        let model = format!("--model={}", saved.display());
+        let output =
+            program(&["--steps=1", "--sample=0", "--dp=4", "--zero=2", &model]);
+        assert!(output.status.success(), "{}", said(&output));
     }
 }

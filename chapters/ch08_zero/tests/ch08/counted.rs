@@ -24,16 +24,15 @@ fn records(flags: &[&str]) -> [Value; 2] {
 /// divide by `ranks`: the embedding's, a layer's, and that of the last norm and the
 /// head, if there is one.
 fn flats(ranks: usize) -> Vec<usize> {
+    let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_ch08_zero"))
         .args(["--quiet", "--steps=1", "--seq-len=32", "--validation-sequences=0"])
         .args(["--data=random", "--sample=0", "--threads=1", "--dp=1", "--save"])
-        .arg(std::env::temp_dir().join(format!("ch08-flats-{}", std::process::id())))
+        .arg(folder.path())
         .output();
-    let folder =
-        std::env::temp_dir().join(format!("ch08-flats-{}", std::process::id()));
     assert!(output.unwrap().status.success());
-    let config = hub::Folder::open(folder.to_str().unwrap()).unwrap().config().unwrap();
-    std::fs::remove_dir_all(folder).ok();
+    let folder = hub::Folder::open(folder.path().to_str().unwrap()).unwrap();
+    let config = folder.config().unwrap();
     let mut flats = vec![0; config.num_hidden_layers + 2];
     for tensor in config.tensors() {
         let flat = match tensor.name.split('.').collect::<Vec<_>>()[..] {

@@ -1,16 +1,15 @@
-//! Parity of chapters 4 to 7 with chapter 1 where ranks are processes:
+//! Parity of chapters 4 to 8 with chapter 1 where ranks are processes:
 //! `mpirun -n 4 target/debug/parity_of_processes`.
 //!
 //! The layouts of the test `parity`: of chapter 4 each with as many ranks as there are
-//! processes, of chapters 5, 6 and 7 those that have as many.
+//! processes, of chapters 5 to 8 those that have as many.
 //! Every process trains chapter 1 too, and compares what it holds itself.
 use anyhow::{Context, Result, ensure};
 use ch04_data_parallel::Config;
 use ch04_data_parallel::config::Precision;
-use parity::Distance;
 use parity::ch04::{GLOBAL_BATCH, cases};
-use parity::pp;
-use parity::tp::{self, Chapter, STEPS};
+use parity::tp::{self, Chapter, Rank, STEPS};
+use parity::{Distance, Reference, pp, zero};
 
 fn main() -> Result<()> {
     let ranks = comm::processes()?.context("no mpirun has started this program")?;
@@ -39,39 +38,53 @@ fn main() -> Result<()> {
     }
     println!("{} layouts on {ranks} processes: at most {worst:.1e} apart", all.len());
     for chapter in [Chapter::Five, Chapter::Six] {
-        let (mut count, mut worst) = (0, 0.0_f64);
         let all = tp::cases(chapter)?;
+        let mut these = Layouts::default();
         for case in all.iter().filter(|case| case.tp * case.dp == ranks) {
-            let reference = case.reference(STEPS)?;
-            for run in &case.train("fp64", STEPS)? {
-                let found = reference.compare(&run.steps, run.val_loss, &run.params)?;
-                let within = found.check(&Distance::all(1e-9));
-                within.with_context(|| case.name.clone())?;
-                worst = worst.max(found.worst());
-            }
-            count += 1;
+            let runs = case.train("fp64", STEPS)?;
+            these.compare(&case.name, &case.reference(STEPS)?, &runs)?;
         }
-        ensure!(count > 0, "no layout of {ranks} ranks");
-        println!(
-            "{count} layouts of chapter {chapter:?} on {ranks} processes: at most \
-             {worst:.1e} apart"
-        );
+        these.report(&format!("{chapter:?}"), ranks)?;
     }
-    let (mut count, mut worst) = (0, 0.0_f64);
+    let mut these = Layouts::default();
     let all = pp::cases()?;
     for case in all.iter().filter(|case| case.pp * case.tp * case.dp == ranks) {
-        let reference = case.reference(pp::STEPS)?;
-        for run in &case.train("fp64", pp::STEPS)? {
-            let found = reference.compare(&run.steps, run.val_loss, &run.params)?;
-            let within = found.check(&Distance::all(1e-9));
-            within.with_context(|| case.name.clone())?;
-            worst = worst.max(found.worst());
-        }
-        count += 1;
+        let runs = case.train("fp64", pp::STEPS)?;
+        these.compare(&case.name, &case.reference(pp::STEPS)?, &runs)?;
     }
-    ensure!(count > 0, "no layout of {ranks} ranks");
-    println!(
-        "{count} layouts of chapter 7 on {ranks} processes: at most {worst:.1e} apart"
-    );
-    Ok(())
+    these.report("Seven", ranks)?;
+    let mut these = Layouts::default();
+    for case in zero::cases()?.iter().filter(|case| case.ranks == ranks) {
+        let runs = case.train("fp64", zero::STEPS)?;
+        these.compare(&case.name, &case.reference(zero::STEPS)?, &runs)?;
+    }
+    these.report("Eight", ranks)
+}
+
+/// Those of a chapter that were compared.
+#[derive(Default)]
+struct Layouts {
+    count: usize,
+    worst: f64,
+}
+
+impl Layouts {
+    fn compare(&mut self, name: &str, one: &Reference, runs: &[Rank]) -> Result<()> {
+        for run in runs {
+            let found = one.compare(&run.steps, run.val_loss, &run.params)?;
+            let within = found.check(&Distance::all(1e-9));
+            within.with_context(|| name.to_string())?;
+            self.worst = self.worst.max(found.worst());
+        }
+        self.count += 1;
+        Ok(())
+    }
+    fn report(&self, chapter: &str, ranks: usize) -> Result<()> {
+        ensure!(self.count > 0, "chapter {chapter}: no layout of {ranks} ranks");
+        println!(
+            "{} layouts of chapter {chapter} on {ranks} processes: at most {:.1e} apart",
+            self.count, self.worst
+        );
+        Ok(())
+    }
 }
