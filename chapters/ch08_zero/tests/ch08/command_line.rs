@@ -41,10 +41,10 @@ fn what_cannot_be_is_refused() {
     assert_eq!(kept, b"precious");
     // `nano` is tied: both copies of its embedding are on the stages at the ends.
     let schedule = folder.path().join("inner.csv");
-    let row = |chunk| format!("{chunk}F0,{chunk}B0\n");
+    let row = |chunk| format!("{chunk}F0,{chunk}F1,{chunk}B0,{chunk}B1\n");
     std::fs::write(&schedule, [2, 0, 1].map(row).concat()).unwrap();
     let schedule = format!("--schedule={}", schedule.display());
-    let flags = ["--pp=3", "--micro-batch=4", &schedule];
+    let flags = ["--pp=3", &schedule];
     refused(&flags, &["tied", "first chunk on stage 1", "last on stage 0"]);
 }
 
