@@ -14,7 +14,7 @@ typedef struct {
 } Norm;
 
 // A warp for each stretch.
-KERNEL(norm, Norm) {
+KERNEL(norm_forward, Norm) {
     u64 i = (u64)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
     if (i >= a.rows * a.count) return;
     u64 at = i / a.count * a.width + a.start + i % a.count * a.dim;

@@ -99,7 +99,13 @@ DEVICE void wait_for_all(void) { shim_wait_for_copies(0); }
 
 // Two neighbours in one register.
 DEVICE u32 pair(float low, float high) {
+#ifdef __CUDACC__
+    u32 two; // In one instruction.
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(high), "f"(low));
+    return two;
+#else
     return (u32)float_to_bf16(low).bits | (u32)float_to_bf16(high).bits << 16;
+#endif
 }
 
 #endif

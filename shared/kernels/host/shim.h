@@ -19,6 +19,7 @@ typedef struct { unsigned x, y, z; } Index;
 
 #define DEVICE static inline __attribute__((unused))
 #define ALIGNED __attribute__((aligned(16)))
+#define ALIGNED_8 __attribute__((aligned(8)))
 #define __shared__ static
 #define __restrict__ restrict
 // What is asked for when the kernel is started; poisoned before each block.
@@ -66,6 +67,9 @@ DEVICE float __shfl_sync(u32 mask, float x, int lane) {
     (void)mask;
     return bits_to_float(shim_exchange(float_to_bits(x), lane));
 }
+// Fast and less exact there. Not functions: the C library declares one of them.
+#define __expf(x) expf(x)
+#define __fdividef(x, y) ((x) / (y))
 DEVICE float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
 #endif

@@ -7,12 +7,24 @@
 //! CPU cannot show is how fast they are.
 //!
 //! A function here makes a [`Launch`] of sizes and addresses. It knows nothing of
-//! drivers; whoever has one carries the launch out.
+//! drivers; whoever has one carries the launch out, as `cuda` does, which is a feature.
 #![warn(missing_docs)]
 
+pub mod adamw;
+pub mod attention;
+pub mod bias;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub mod elementwise;
+pub mod embedding;
 mod launch;
+pub mod loss;
+#[cfg(feature = "cuda")]
+pub mod matmul;
 pub mod norm;
+pub mod rope;
 mod source;
+mod spans;
 pub mod sums;
 
 pub use launch::{Launch, Number, Ptr, WARP};

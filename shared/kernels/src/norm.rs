@@ -46,7 +46,7 @@ pub fn forward(
     let warps = 4;
     let blocks = (rows * u64::from(count)).div_ceil(warps);
     let args = Norm { x, weight, y, rows, width, start, count, dim, eps };
-    Launch::new(NORM, "norm", number, blocks, warps as u32 * WARP, args)
+    Launch::new(NORM, "norm_forward", number, blocks, warps as u32 * WARP, args)
 }
 
 #[derive(Clone, Copy)]

@@ -29,7 +29,7 @@ pub fn rounded(number: Number, x: f64) -> f64 {
 pub fn roundoff(number: Number) -> f64 {
     match number {
         Number::F32 => 2f64.powi(-24),
-        Number::Bf16 => 2f64.powi(-9),
+        Number::Bf16 => 2f64.powi(-8),
     }
 }
 
