@@ -187,6 +187,14 @@ impl Case {
         flags
     }
     fn config(&self, precision: &str, steps: u64) -> Result<Config> {
+        self.with_pipeline(precision, steps, &self.pipeline)
+    }
+    fn with_pipeline(
+        &self,
+        precision: &str,
+        steps: u64,
+        pipeline: &[String],
+    ) -> Result<Config> {
         let mut flags = self.flags(precision, steps, self.rows);
         let layout = format!(
             "--tp {} --dp {} --sp {} --recompute {}",
@@ -196,7 +204,7 @@ impl Case {
             self.recompute
         );
         flags.extend(layout.split(' ').map(String::from));
-        flags.extend(self.pipeline.clone());
+        flags.extend(pipeline.iter().cloned());
         Ok(Config::try_parse_from(flags)?)
     }
     /// The layout: what each rank comes to.
@@ -204,14 +212,15 @@ impl Case {
     /// # Errors
     /// Those of the training.
     pub fn train(&self, precision: &str, steps: u64) -> Result<Vec<Rank>> {
-        let ranks = run(&self.config(precision, steps)?)?;
-        let rank = |rank: ch07_pipeline_parallel::run::Outcome| Rank {
-            steps: rank.steps,
-            val_loss: rank.val_loss,
-            params: rank.params,
-            communication: rank.communication,
-        };
-        Ok(ranks.into_iter().map(rank).collect())
+        Ok(ranks(run(&self.config(precision, steps)?)?))
+    }
+    /// The same layout with all layers on one stage.
+    ///
+    /// # Errors
+    /// Those of the training.
+    pub fn train_in_one_stage(&self, precision: &str, steps: u64) -> Result<Vec<Rank>> {
+        let pipeline = ["--pp".to_string(), "1".into()];
+        Ok(ranks(run(&self.with_pipeline(precision, steps, &pipeline)?)?))
     }
     /// The same on one rank of chapter 5, in one micro-batch or in as small ones.
     ///
@@ -365,4 +374,14 @@ impl Case {
         }
         Ok(all)
     }
+}
+
+fn ranks(all: Vec<ch07_pipeline_parallel::run::Outcome>) -> Vec<Rank> {
+    let rank = |rank: ch07_pipeline_parallel::run::Outcome| Rank {
+        steps: rank.steps,
+        val_loss: rank.val_loss,
+        params: rank.params,
+        communication: rank.communication,
+    };
+    all.into_iter().map(rank).collect()
 }

@@ -15,6 +15,8 @@ use std::slice;
 
 /// Steps of each training.
 pub const STEPS: u64 = 6;
+/// Layers of each model.
+const LAYERS: usize = 5;
 
 /// One choice of each factor.
 pub struct Case {
@@ -39,17 +41,26 @@ pub fn cases() -> Result<Vec<Case>> {
         "--pp 2 --schedule zb-h1",
         "--pp 2 --schedule zbv",
         "--pp 2 --schedule interleaved",
-        "--pp 2 --schedule gpipe --pp-layers 1,2",
+        "--pp 2 --schedule gpipe --pp-layers 2,3",
+        "--pp 4 --schedule 1f1b --pp-layers 0,2,1,2",
+        "--pp 4 --schedule zb-h1 --pp-layers 1,1,3,0",
     ];
     let tensors = ["--tp 1", "--tp 2 --sp off", "--tp 2 --sp on"];
     let recompute = ["none", "selective", "full", "full --recompute-layers 2"];
     let case = |row: &Vec<usize>| -> Result<Case> {
         let (stage, dp) = (row[0], [1, 2, 3, 4][row[1]]);
         let (pipeline, tp) = (pipelines[row[2]], tensors[row[3]]);
-        let (kind, model) = &wide_models()[row[4]];
+        let (kind, mut model) = wide_models()[row[4]].clone();
+        model.num_hidden_layers = LAYERS;
         let recompute = recompute[row[5]];
-        let (micros, overlap) = ([1, 2, 4][row[6]], ["on", "off"][row[7]]);
-        let files = Small::new(model)?;
+        let micros = match row[6] {
+            // More than stages; those that are dealt out divide.
+            2 if pipeline.contains("interleaved") => 4,
+            2 => 5,
+            few => 1 + few,
+        };
+        let overlap = ["on", "off"][row[7]];
+        let files = Small::new(&model)?;
         let states = files.model().join("states");
         let offload = match row[8] {
             0 => "none".into(),
@@ -68,7 +79,7 @@ pub fn cases() -> Result<Vec<Case>> {
             (if row[2] == 0 { 1 } else { 2 }, if row[3] == 0 { 1 } else { 2 });
         Ok(Case { name, ranks: dp * pp * tp, rows: 1, global_batch, layout, files })
     };
-    covering(&[4, 4, 6, 3, 4, 4, 3, 2, 2]).iter().map(case).collect()
+    covering(&[4, 4, 8, 3, 4, 4, 3, 2, 2]).iter().map(case).collect()
 }
 
 impl Case {

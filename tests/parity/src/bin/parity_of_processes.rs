@@ -82,7 +82,8 @@ impl Layouts {
     fn report(&self, chapter: &str, ranks: usize) -> Result<()> {
         ensure!(self.count > 0, "chapter {chapter}: no layout of {ranks} ranks");
         println!(
-            "{} layouts of chapter {chapter} on {ranks} processes: at most {:.1e} apart",
+            "{} layouts of chapter {chapter} on {ranks} processes: at most {:.1e} \
+             apart",
             self.count, self.worst
         );
         Ok(())

@@ -35,43 +35,47 @@ fn fp64_is_chapter_1_to_the_ninth_digit() {
     }
 }
 
-/// Steps after which one training's luck with rounding is like another's, in fp32. (In
-/// 16 bits, trainings part by then.)
+/// Steps after which one training's luck with rounding is like another's.
 const MANY: u64 = 20;
 
-/// The larger one of each.
-fn farther([a, b]: &[Distance; 2]) -> Distance {
-    let larger = |a: f64, b: f64| (a.max(b), String::new());
+/// The largest of each.
+fn farthest(all: &[Distance]) -> Distance {
+    let largest =
+        |of: &dyn Fn(&Distance) -> f64| all.iter().map(of).fold(0.0, f64::max);
     Distance {
-        loss: a.loss.max(b.loss),
-        grad_norm: a.grad_norm.max(b.grad_norm),
-        gradient: larger(a.gradient.0, b.gradient.0),
-        weight: larger(a.weight.0, b.weight.0),
+        loss: largest(&|d| d.loss),
+        grad_norm: largest(&|d| d.grad_norm),
+        gradient: (largest(&|d| d.gradient.0), String::new()),
+        weight: (largest(&|d| d.weight.0), String::new()),
     }
 }
 
-/// At most four times as far from fp64 as one rank in the same precision, as for tensor
-/// parallelism; as the farther of two, since how far a single one is, is chance.
+/// At most four times as far from fp64 as without a pipeline in the same precision: as
+/// the farthest of one rank, with one micro-batch and with as many, and of the same
+/// ranks in one stage. How far a single training is, is chance: tp 2 alone was seen to
+/// be from 1.3 to 5 times as far as one rank, by the number of micro-batches.
 #[test]
-fn other_types_are_as_near_to_fp64_as_one_rank_is() {
+fn other_types_are_as_near_to_fp64_as_without_stages() {
     for (i, case) in layouts().iter().enumerate() {
+        let reference = case.reference(MANY).unwrap();
+        let distance = |ranks: &[Rank]| {
+            let params: Vec<&Params> = ranks.iter().map(|rank| &rank.params).collect();
+            let first = &ranks[0];
+            reference.compare_all(&first.steps, first.val_loss, &params).unwrap()
+        };
         // In turn: the layouts are many, and differ in what is sent, not in its type.
-        for (precision, steps) in [("fp32", MANY), (["bf16", "fp16"][i % 2], STEPS)] {
-            let reference = case.reference(steps).unwrap();
-            let distance = |ranks: &[Rank]| {
-                let params: Vec<&Params> =
-                    ranks.iter().map(|rank| &rank.params).collect();
-                let first = &ranks[0];
-                reference.compare_all(&first.steps, first.val_loss, &params).unwrap()
-            };
-            let alone = [true, false].map(|whole| {
-                distance(&[case.train_alone(precision, steps, whole).unwrap()])
-            });
-            let mut bound = farther(&alone).times(4.0);
+        for precision in ["fp32", ["bf16", "fp16"][i % 2]] {
+            let alone = |whole| case.train_alone(precision, MANY, whole).unwrap();
+            let others = [
+                distance(&[alone(true)]),
+                distance(&[alone(false)]),
+                distance(&case.train_in_one_stage(precision, MANY).unwrap()),
+            ];
+            let mut bound = farthest(&others).times(4.0);
             // A norm differs by no more than what it is of, and by how much less is
             // chance.
             bound.grad_norm = bound.grad_norm.max(bound.gradient.0);
-            let found = distance(&train(case, precision, steps));
+            let found = distance(&train(case, precision, MANY));
             println!("{}, {precision}: {found}; bound {bound}", case.name);
             let within = found.check(&bound);
             within.unwrap_or_else(|e| panic!("{}, {precision}: {e}", case.name));
