@@ -6,9 +6,10 @@
 //! gradient is sent.
 //!
 //! What was put off holds the input of each matrix and the gradient of its output:
-//! most of the micro-batch's activations. They are freed by `W`, not by `I`, and so a
-//! schedule that puts off without bound needs as much memory as GPipe. `zb-h1` makes
-//! the `W`s as soon as the stage would hold more than $p$ micro-batches otherwise.
+//! together about as many bytes as all of the micro-batch's activations. They are
+//! freed by `W`, not by `I`, and so a schedule that puts off without bound needs as
+//! much memory as GPipe. `zb-h1` makes the `W`s as soon as the stage would hold more
+//! than $p$ micro-batches otherwise.
 //!
 //! Several micro-batches are between their halves at a time. So what was put off is
 //! kept by its micro-batch, and removed when it is computed: it is added once.

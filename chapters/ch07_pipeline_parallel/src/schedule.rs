@@ -95,7 +95,7 @@ pub enum Schedule {
     /// 2023, *Zero bubble pipeline parallelism*, §2).
     ZbH1,
     /// Two chunks on each stage, laid out as a V, and backward in halves (Qi et al.
-    /// 2024, *Pipeline parallelism with controllable memory*, §3).
+    /// 2023, *Zero bubble pipeline parallelism*, §6).
     Zbv,
     /// As the file says, in the form of PyTorch's schedules: a line for each stage, its
     /// actions between commas.

@@ -59,7 +59,8 @@ impl Pipeline {
     /// stages.
     ///
     /// With `overlap`, `gradients` are started as soon as the last micro-batch has
-    /// added to them, bucket by bucket.
+    /// added to them, bucket by bucket; from stage 2 of ZeRO on, where each micro-batch
+    /// goes forward and at once back, in each of them.
     ///
     /// # Errors
     /// There are not as many micro-batches as planned, or another rank failed.

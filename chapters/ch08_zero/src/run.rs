@@ -9,7 +9,7 @@ use crate::recompute::Recompute;
 use crate::tensor_parallel::{self, TensorParallel};
 use crate::zero::{self, Zero};
 use crate::{evaluate, model, replicas, stages, train, weights};
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use comm::{Group, Layout, Mesh, Reduce};
 use corpus::Split;
 use hub::ModelConfig;
@@ -27,7 +27,9 @@ pub struct Outcome {
     pub steps: Vec<Step>,
     /// Mean loss on the validation data, in nats per token, if it was measured.
     pub val_loss: Option<f64>,
-    /// This rank's part of the weights after, and the gradients of, the last step.
+    /// This rank's parameters: their values after the last step, but in stage 3, where
+    /// `Zero` had them; and their gradients, which are sums in what this rank updates,
+    /// and are freed from stage 2 on.
     pub params: Params,
     /// What the training's communication was, by what it was for.
     pub communication: Vec<comm::Line>,
@@ -58,7 +60,7 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
         config.pp * config.chunks(),
         given(config),
     )?;
-    plan(config)?;
+    check_ends(&inputs.model, &plan(config)?)?;
     let ranks = config.ranks();
     if let Some(processes) = comm::processes()? {
         ensure!(
@@ -203,16 +205,25 @@ fn rank(
         table = communication_table(world);
         Ok(ended)
     });
-    if trained.is_ok() && config.save.is_some() {
-        zero.need_all()?;
+    // Before stage 3, what all had sent arrives though one of them failed.
+    let whole = match config.save.is_some() && (trained.is_ok() || config.zero < 3) {
+        true => zero.need_all(),
+        false => Ok(()),
+    };
+    let complete = whole.is_ok();
+    if trained.is_ok() {
+        whole?;
     }
     // These ranks hold the model once, and speak for all that do.
     let speaks = mesh.data().rank() == 0;
     // Whatever ended the training on all ranks, what was learnt until then is not lost.
-    // (What a rank held that failed alone is.)
+    // (What a rank held that failed alone is; in stage 3 so is the model.)
     if let Some(folder) = config.save.as_ref().filter(|_| speaks && !steps.is_empty()) {
         let (model, tokenizer) = (&inputs.model, &inputs.tokenizer);
-        let saved = weights::save(folder, model, &params, tokenizer, mesh.model());
+        let saved = match complete {
+            true => weights::save(folder, model, &params, tokenizer, mesh.model()),
+            false => Err(anyhow!("its parameters are not all here")),
+        };
         match (&trained, saved) {
             (Err(error), Err(_)) => bail!("{error:#}; the model could not be saved"),
             (Ok(Some(error)), Err(also)) => bail!("{error:#}; and {also:#}"),
@@ -275,7 +286,7 @@ fn communication_table(world: &Group) -> Option<String> {
     }
     if hidden + waited > 0.0 {
         let share = 100.0 * hidden / (hidden + waited);
-        text += &format!("\nof all this time, {share:.0} % hidden by backward");
+        text += &format!("\nof all this time, {share:.0} % hidden by computation");
     }
     Some(text)
 }
@@ -298,6 +309,24 @@ fn check_same_data(data: &Split, group: &Group) -> Result<()> {
 /// What each stage does in a step.
 fn plan(config: &Config) -> Result<Plan> {
     config.schedule.plan(config.pp, config.chunks(), config.micro_batches())
+}
+
+/// Checks that gradients of a tied embedding reach both of its copies: these are summed
+/// over the first and the last stage. Only a schedule of the user's has them elsewhere.
+fn check_ends(model: &ModelConfig, plan: &Plan) -> Result<()> {
+    let (all, last) = (&plan.places, plan.stages.len() - 1);
+    let ends = [all[0], all[all.len() - 1]];
+    ensure!(
+        !model.tie_word_embeddings
+            || ends[0] == ends[1]
+            || ends.iter().all(|stage| [0, last].contains(stage)),
+        "the model's input and output embeddings are tied, and the schedule has its \
+         first chunk on stage {} and its last on stage {}: expected stages 0 and \
+         {last}, or the same one",
+        ends[0],
+        ends[1]
+    );
+    Ok(())
 }
 
 /// What stages do in a step, drawn as far as it fits a terminal, and how long a stage

@@ -187,9 +187,12 @@ impl Zero {
     pub fn need(&self, flats: &[usize]) -> Result<()> {
         self.fetch(flats)?;
         for flat in flats {
-            if let Whole::Coming(wait) = self.flats[*flat].whole.replace(Whole::Here) {
+            let whole = &self.flats[*flat].whole;
+            // What does not come is not here.
+            if let Whole::Coming(wait) = whole.replace(Whole::Away) {
                 wait()?;
             }
+            whole.replace(Whole::Here);
         }
         Ok(())
     }

@@ -75,8 +75,8 @@ pub fn cases() -> Result<Vec<Case>> {
         let mut layout: Vec<String> = flags.split(' ').map(String::from).collect();
         layout.extend(["--offload".into(), offload]);
         let global_batch = micros * dp;
-        let (pp, tp) =
-            (if row[2] == 0 { 1 } else { 2 }, if row[3] == 0 { 1 } else { 2 });
+        let pp = [1, 2, 2, 2, 2, 2, 4, 4][row[2]];
+        let tp = if row[3] == 0 { 1 } else { 2 };
         Ok(Case { name, ranks: dp * pp * tp, rows: 1, global_batch, layout, files })
     };
     covering(&[4, 4, 8, 3, 4, 4, 3, 2, 2]).iter().map(case).collect()

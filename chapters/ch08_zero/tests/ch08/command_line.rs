@@ -39,6 +39,13 @@ fn what_cannot_be_is_refused() {
     refused(&[&flag], &["states.1", "cannot make the file"]);
     let kept = std::fs::read(folder.path().join("states.1")).unwrap();
     assert_eq!(kept, b"precious");
+    // `nano` is tied: both copies of its embedding are on the stages at the ends.
+    let schedule = folder.path().join("inner.csv");
+    let row = |chunk| format!("{chunk}F0,{chunk}F1,{chunk}B0,{chunk}B1\n");
+    std::fs::write(&schedule, [2, 0, 1].map(row).concat()).unwrap();
+    let schedule = format!("--schedule={}", schedule.display());
+    let flags = ["--pp=3", &schedule];
+    refused(&flags, &["tied", "first chunk on stage 1", "last on stage 0"]);
 }
 
 /// Whatever is divided, the same model is learnt, and saved whole; nothing is left of
