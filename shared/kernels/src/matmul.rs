@@ -322,7 +322,8 @@ pub struct Matmul {
     stream: Arc<CudaStream>,
     /// Where a sum's parts are when many blocks share it.
     workspace: Memory,
-    math: Math,
+    /// How fp32 is multiplied: as it is, unless this is changed.
+    pub math: Math,
     /// Of what was asked before.
     plans: Mutex<HashMap<Problem, Plan>>,
 }
@@ -357,11 +358,6 @@ impl Matmul {
         let workspace = device.alloc(megabytes << 20)?;
         let (math, plans) = (Math::default(), Mutex::default());
         Ok(Matmul { handle, stream, workspace, math, plans })
-    }
-    /// The same, with fp32 multiplied like this.
-    pub fn with(mut self, math: Math) -> Matmul {
-        self.math = math;
-        self
     }
     /// Starts `c = a · b`, or what `store` says, after all that was started on the
     /// device before. Products are summed in fp32, and rounded once. Matrices may be

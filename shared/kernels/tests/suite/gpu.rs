@@ -33,6 +33,9 @@ mod with {
             });
             &GPU
         }
+        pub fn device(&self) -> &Device {
+            &self.0
+        }
         pub fn upload(&self, bytes: &[u8]) -> There {
             There(self.0.upload(bytes).unwrap_or_else(|error| panic!("{error}")))
         }

@@ -15,6 +15,8 @@ mod embedding;
 mod gpu;
 mod host;
 mod loss;
+#[cfg(feature = "cuda")]
+mod matmul;
 mod norm;
 #[cfg(feature = "cuda")]
 mod nvrtc;
