@@ -1,7 +1,16 @@
-use crate::host::{Host, run};
-use crate::twin::{close, numbers, rounded};
+use super::Checks;
+use super::host::{Host, run};
+use super::twin::{close, numbers, rounded};
 use kernels::Number;
 use kernels::adamw::{AdamW, State, adamw, clip, parts, squares, sum};
+
+pub const CHECKS: Checks = checks![
+    a_step,
+    gradients_are_clipped,
+    squares_sum_up,
+    squares_of_many_equal_numbers,
+    coefficients,
+];
 
 /// Steps so long that an error in one is larger than the weights' rounding.
 fn hyper(step: u64) -> ops::AdamW {
@@ -69,8 +78,8 @@ fn by_kernel(
     all
 }
 
-#[test]
-fn a_step() {
+#[cfg_attr(test, test)]
+pub fn a_step() {
     let mut cases = vec![];
     for n in [0, 1, 2, 3, 4, 5, 7, 1023, 1024, 1025, 4099] {
         // As buffers lie; as a parameter may lie in them; and as none does.
@@ -113,8 +122,8 @@ fn a_step() {
 }
 
 /// By what lies in the device's memory; if that is no number, nothing moves.
-#[test]
-fn gradients_are_clipped() {
+#[cfg_attr(test, test)]
+pub fn gradients_are_clipped() {
     let (start, h) = (numbers_of(1030), hyper(3));
     let mut want = start.clone();
     let [weights, grads, first, second] = &mut want;
@@ -150,8 +159,8 @@ fn sum_of(host: &Host, arrays: &[&[f64]], after: usize) -> f64 {
     total.doubles()[0]
 }
 
-#[test]
-fn squares_sum_up() {
+#[cfg_attr(test, test)]
+pub fn squares_sum_up() {
     let sizes = [0, 1, 3, 4, 5, 1023, 4096, 4097, 100_003];
     let x = |n| numbers(Number::F32, n, 6);
     let more = numbers(Number::F32, 4099, 7);
@@ -174,15 +183,15 @@ fn squares_sum_up() {
 }
 
 /// More than all blocks take at once; and more parts than the last block has threads.
-#[test]
-fn squares_of_many_equal_numbers() {
+#[cfg_attr(test, test)]
+pub fn squares_of_many_equal_numbers() {
     let n = 4 * 256 * 8 * 132 + 4 * 256 * 7 + 3;
     let x = vec![3.0; n];
     assert_eq!(run(|host| sum_of(host, &[&x], 0)), 9.0 * n as f64);
 }
 
-#[test]
-fn coefficients() {
+#[cfg_attr(test, test)]
+pub fn coefficients() {
     let quarter = rounded(Number::F32, 1.0 / (4.0 + 1e-6));
     let none = f64::NAN;
     // Sum of squares, longest norm, scale of the gradient; and what comes of it.

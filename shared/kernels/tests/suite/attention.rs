@@ -1,7 +1,18 @@
-use crate::host::{Host, run};
-use crate::twin::{close, forward_and_backward, numbers, rounded, roundoff, tensor};
+use super::Checks;
+use super::host::{Host, run};
+use super::twin::{close, forward_and_backward, numbers, rounded, roundoff, tensor};
 use kernels::Number::{self, Bf16, F32};
 use kernels::attention::{Backward, MAX_DIM, Shape, backward, forward};
+
+pub const CHECKS: Checks = checks![
+    attention_of_floats,
+    attention_on_tensor_cores,
+    attention_on_tensor_cores_with_large_heads,
+    attention_on_tensor_cores_with_other_heads,
+    attention_in_long_documents,
+    attention_of_what_tensor_cores_do_not_take,
+    what_does_not_fit_is_said,
+];
 
 /// Lengths of documents.
 const LENGTHS: &[u32] = &[5, 70, 1, 40, 130, 33, 64];
@@ -147,8 +158,8 @@ fn check(number: Number, cases: &[Case]) {
     }
 }
 
-#[test]
-fn attention_of_floats() {
+#[cfg_attr(test, test)]
+pub fn attention_of_floats() {
     let cases = [
         Case { seq: 1, ..CASE },
         Case { seq: 17, heads: 2, batch: 2, ..CASE },
@@ -168,8 +179,8 @@ fn attention_of_floats() {
     }
 }
 
-#[test]
-fn attention_on_tensor_cores() {
+#[cfg_attr(test, test)]
+pub fn attention_on_tensor_cores() {
     let cases = [
         Case { seq: 1, ..CASE },
         Case { seq: 17, heads: 2, batch: 2, ..CASE },
@@ -184,8 +195,8 @@ fn attention_on_tensor_cores() {
     check(Bf16, &cases);
 }
 
-#[test]
-fn attention_on_tensor_cores_with_large_heads() {
+#[cfg_attr(test, test)]
+pub fn attention_on_tensor_cores_with_large_heads() {
     let case = Case { dim: 128, ..CASE };
     let cases = [
         Case { seq: 17, heads: 2, batch: 2, ..case },
@@ -198,8 +209,8 @@ fn attention_on_tensor_cores_with_large_heads() {
 }
 
 /// Padded with zeros up to what a product takes, and to where rows begin.
-#[test]
-fn attention_on_tensor_cores_with_other_heads() {
+#[cfg_attr(test, test)]
+pub fn attention_on_tensor_cores_with_other_heads() {
     for (dim, documents) in [(8, LENGTHS), (40, &[]), (80, LENGTHS)] {
         check(Bf16, &[Case { seq: 70, heads: 2, dim, documents, ..CASE }]);
     }
@@ -209,20 +220,20 @@ fn attention_on_tensor_cores_with_other_heads() {
 }
 
 /// More tiles of queries see a key than a warp has lanes.
-#[test]
-fn attention_in_long_documents() {
+#[cfg_attr(test, test)]
+pub fn attention_in_long_documents() {
     check(Bf16, &[Case { seq: 1200, dim: 8, documents: &[1100, 30], ..CASE }]);
 }
 
 /// Neither in packs of 16 bytes.
-#[test]
-fn attention_of_what_tensor_cores_do_not_take() {
+#[cfg_attr(test, test)]
+pub fn attention_of_what_tensor_cores_do_not_take() {
     check(Bf16, &[Case { seq: 70, heads: 2, dim: 20, ..CASE }]);
     check(Bf16, &[Case { seq: 70, heads: 2, documents: LENGTHS, after: 1, ..CASE }]);
 }
 
-#[test]
-fn what_does_not_fit_is_said() {
+#[cfg_attr(test, test)]
+pub fn what_does_not_fit_is_said() {
     let good = Shape { batch: 1, seq: 8, heads: 4, kv_heads: 2, dim: 64 };
     let error = |shape| {
         let p = kernels::Ptr(16);

@@ -1,13 +1,16 @@
-use crate::host::run;
-use crate::twin::{
+use super::Checks;
+use super::host::run;
+use super::twin::{
     close, flat, forward_and_backward, numbers, parameters, roundoff, tensor,
 };
 use kernels::bias::{backward, forward, parts};
 use kernels::{Number, sums};
 
+pub const CHECKS: Checks = checks![biases_are_added_and_summed];
+
 /// Beside a product of zeros.
-#[test]
-fn biases_are_added_and_summed() {
+#[cfg_attr(test, test)]
+pub fn biases_are_added_and_summed() {
     for number in Number::ALL {
         for (rows, width, after) in [
             (1, 1, [0; 3]),

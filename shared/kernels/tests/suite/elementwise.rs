@@ -1,10 +1,13 @@
-use crate::host::run;
-use crate::twin::{close, flat, forward_and_backward, numbers, roundoff, tensor};
+use super::Checks;
+use super::host::run;
+use super::twin::{close, flat, forward_and_backward, numbers, roundoff, tensor};
 use kernels::Number;
 use kernels::elementwise::{add, swiglu, swiglu_backward};
 
-#[test]
-fn sums() {
+pub const CHECKS: Checks = checks![sums, gates];
+
+#[cfg_attr(test, test)]
+pub fn sums() {
     for number in Number::ALL {
         for (n, after) in [
             (1, [0, 0, 0]),
@@ -35,8 +38,8 @@ fn sums() {
     }
 }
 
-#[test]
-fn gates() {
+#[cfg_attr(test, test)]
+pub fn gates() {
     for number in Number::ALL {
         for (rows, width, after) in [
             (1, 1, [0, 0, 0]),

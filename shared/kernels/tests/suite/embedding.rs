@@ -1,10 +1,14 @@
-use crate::host::run;
-use crate::twin::{close, flat, numbers, tensor};
+use super::Checks;
+use super::host::run;
+use super::twin::{close, flat, numbers, tensor};
 use candle_core::{DType, Device, Tensor};
 use kernels::Number;
 use kernels::embedding::{Places, PlacesAt, backward, forward};
 use params::{Init, Param, ParamBuilder, Shard};
 use std::ops::Range;
+
+pub const CHECKS: Checks =
+    checks![rows_are_looked_up_and_added, places_are_sorted_by_row,];
 
 /// The rows `held` of a table of `vocab` rows.
 fn table(vocab: usize, width: usize, held: Range<usize>, values: &[f64]) -> Param {
@@ -24,8 +28,8 @@ fn tokens(n: usize, vocab: usize) -> Vec<u32> {
     random.iter().map(|x| token(x).min(vocab as u32 - 1)).collect()
 }
 
-#[test]
-fn rows_are_looked_up_and_added() {
+#[cfg_attr(test, test)]
+pub fn rows_are_looked_up_and_added() {
     for number in Number::ALL {
         for (n, vocab, held, width, after) in [
             (1, 1, 0..1, 1, [0, 0]),
@@ -84,8 +88,8 @@ fn rows_are_looked_up_and_added() {
     }
 }
 
-#[test]
-fn places_are_sorted_by_row() {
+#[cfg_attr(test, test)]
+pub fn places_are_sorted_by_row() {
     let places = Places::of(&[7, 3, 9, 3, 8, 0, 7, 3, 4], 3..9);
     let want = Places {
         rows: vec![0, 1, 4, 5],

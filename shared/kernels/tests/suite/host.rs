@@ -1,19 +1,24 @@
 //! The machine that kernels run on here: this one, or with FERROTRON_KERNELS=cuda, the
 //! GPU in it.
-use crate::gpu::{Gpu, There, gpu};
+use super::gpu::{Gpu, There, gpu};
 use half::bf16;
 use kernels::{HEADERS, Launch, Number, Ptr};
 use libloading::{Library, Symbol};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 
 /// Bytes before and after each array.
 const GUARD: usize = 64;
 const UNTOUCHED: u8 = 0xab;
+
+/// What CUDA adds to C, on a CPU.
+const SHIM: [(&str, &str); 2] = [
+    ("shim.c", include_str!("../../host/shim.c")),
+    ("shim.h", include_str!("../../host/shim.h")),
+];
 
 /// Runs launches one after the other.
 pub struct Host {
@@ -134,7 +139,9 @@ impl Host {
         for (name, text) in HEADERS {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        let host = Path::new(env!("CARGO_MANIFEST_DIR")).join("host");
+        for (name, text) in SHIM {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
         let output = Command::new("cc")
             .args(["-std=gnu11", "-O1", "-ffp-contract=off", "-fPIC", "-shared"])
             .args(["-Wall", "-Wextra", "-Werror", "-x", "c"])
@@ -142,10 +149,8 @@ impl Host {
             .args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"])
             .args(launch.number.flags())
             .args(launch.source.flags())
-            .arg("-I")
-            .arg(&host)
             .arg(&source)
-            .arg(host.join("shim.c"))
+            .arg(folder.path().join("shim.c"))
             .arg("-o")
             .arg(&library)
             .arg("-lm")

@@ -1,11 +1,15 @@
-use crate::host::{Array, Host, run};
-use crate::twin::{close, numbers, roundoff};
+use super::Checks;
+use super::host::{Array, Host, run};
+use super::twin::{close, numbers, roundoff};
 use candle_core::{DType, Device, Tensor};
 use kernels::Number;
 use kernels::loss::{self, IGNORE, Logits, add_losses, row_sums};
 use ops::RowSum;
 use params::{Init, ParamBuilder, Shard};
 use std::ops::Range;
+
+pub const CHECKS: Checks =
+    checks![whole_rows, rows_in_parts, infinities_and_what_is_no_number,];
 
 /// Logits of a vocabulary, over ranks of which each has some words and some padding.
 struct Case {
@@ -82,7 +86,7 @@ impl Case {
         let forward = || ops::head_loss_of_part(&x, &weight, targets, SCALE, combine);
         let (loss, tape) = ops::record(forward).unwrap();
         let _ = tape.backward_from(&loss, loss.ones_like().unwrap()).unwrap();
-        let transposed = crate::twin::flat(&weight.grad_tensor().unwrap());
+        let transposed = super::twin::flat(&weight.grad_tensor().unwrap());
         let mut gradient = vec![0.0; self.rows * width];
         for (at, value) in transposed.into_iter().enumerate() {
             gradient[at % self.rows * width + at / self.rows] = value;
@@ -205,8 +209,8 @@ fn compare(
     }
 }
 
-#[test]
-fn whole_rows() {
+#[cfg_attr(test, test)]
+pub fn whole_rows() {
     let cases = [
         (1, 1, 0, 1.0),
         (4, 3, 0, 1.0),
@@ -231,8 +235,8 @@ fn whole_rows() {
 }
 
 /// One rank has fewer words than others, another has none.
-#[test]
-fn rows_in_parts() {
+#[cfg_attr(test, test)]
+pub fn rows_in_parts() {
     let parts = [(0..150, 0), (150..300, 0), (300..401, 49), (401..401, 150)];
     let case = |size| (format!("parts up to {size}"), Case::new(11, 401, size, &parts));
     check(&[1.0, 1000.0].map(case));
@@ -240,8 +244,8 @@ fn rows_in_parts() {
 
 /// Words that cannot be, with logits of -inf, do not count; and what is no number is
 /// not hidden.
-#[test]
-fn infinities_and_what_is_no_number() {
+#[cfg_attr(test, test)]
+pub fn infinities_and_what_is_no_number() {
     let width = 300;
     let mut logits = numbers(Number::F32, 3 * width, 8);
     // All that some threads see, or see first.

@@ -1,8 +1,9 @@
 //! What cuBLASLt is asked for, computed here as it says that it would; and what it
 //! makes of it on a GPU, with FERROTRON_KERNELS=cuda.
-use crate::gpu::{Gpu, gpu};
-use crate::host::{Host, run};
-use crate::twin::{close, numbers, roundoff};
+use super::Checks;
+use super::gpu::{Gpu, gpu};
+use super::host::{Host, run};
+use super::twin::{close, numbers, roundoff};
 use cudarc::cublaslt::sys::{
     cublasComputeType_t as Compute, cublasLtEpilogue_t as Epilogue,
     cublasStatus_t as Status, cudaDataType_t as DataType,
@@ -13,6 +14,26 @@ use kernels::matmul::{
 };
 use kernels::{Number, Ptr};
 use std::io::Write;
+
+pub const CHECKS: Checks = checks![
+    a_row_major_product_is_asked_for_column_major,
+    types_are_those_that_are_asked_for,
+    a_bias_that_does_not_suit_the_epilogue_is_added_to,
+    another_problem_is_another_key,
+    what_is_wrong_is_named,
+    statuses_are_put_in_words,
+    a_missing_library_is_named,
+];
+
+/// Those that need a GPU.
+pub const ON_GPU: Checks = checks![
+    products_are_those_of_fp64,
+    empty_matrices_are_multiplied,
+    tf32_is_for_those_who_ask,
+    any_thread_starts_products,
+    a_plan_is_used_again,
+    another_device_is_refused,
+];
 
 /// `C [m, n]` of `A [m, k]` and `B [k, n]`.
 #[derive(Clone, Copy, Debug)]
@@ -147,8 +168,8 @@ fn column_major(
     d
 }
 
-#[test]
-fn a_row_major_product_is_asked_for_column_major() {
+#[cfg_attr(test, test)]
+pub fn a_row_major_product_is_asked_for_column_major() {
     let sizes = [[1, 1, 1], [1, 5, 3], [7, 1, 2], [3, 4, 5], [6, 9, 1], [5, 13, 8]];
     for case in cases(&sizes) {
         let [a, b, c] = case.lens();
@@ -191,8 +212,8 @@ fn problem(types: [Number; 2], store: Store, at: [u64; 3], math: Math) -> Proble
     Problem::new(c, store, a, b, math).unwrap()
 }
 
-#[test]
-fn types_are_those_that_are_asked_for() {
+#[cfg_attr(test, test)]
+pub fn types_are_those_that_are_asked_for() {
     for [inputs, output] in TYPES {
         let types = [inputs, output];
         let at = [256, 512, 1024];
@@ -217,8 +238,8 @@ fn types_are_those_that_are_asked_for() {
 }
 
 /// A bias that the epilogue cannot take is there before the product, which is added.
-#[test]
-fn a_bias_that_does_not_suit_the_epilogue_is_added_to() {
+#[cfg_attr(test, test)]
+pub fn a_bias_that_does_not_suit_the_epilogue_is_added_to() {
     let types = [Number::Bf16; 2];
     for (at, suits) in [(32, true), (16, true), (24, false), (2, false)] {
         let store = Store::Bias(Ptr(at));
@@ -233,8 +254,8 @@ fn a_bias_that_does_not_suit_the_epilogue_is_added_to() {
 }
 
 /// An algorithm is kept for whatever it may depend on, and only that.
-#[test]
-fn another_problem_is_another_key() {
+#[cfg_attr(test, test)]
+pub fn another_problem_is_another_key() {
     let types = [Number::Bf16, Number::F32];
     let at = [256, 512, 1024];
     let first = problem(types, Store::Set, at, Math::Fp32);
@@ -276,8 +297,8 @@ fn strided(matrix: Matrix, stride: usize) -> Matrix {
     matrix
 }
 
-#[test]
-fn what_is_wrong_is_named() {
+#[cfg_attr(test, test)]
+pub fn what_is_wrong_is_named() {
     let f32 = |at, rows, cols| Matrix::new(Number::F32, Ptr(at), rows, cols);
     let bf16 = |at, rows, cols| Matrix::new(Number::Bf16, Ptr(at), rows, cols);
     let [a, b, c] = [f32(256, 3, 4), f32(512, 4, 5), f32(1024, 3, 5)];
@@ -319,14 +340,14 @@ fn what_is_wrong_is_named() {
     Problem::new(f32(0, 0, 5), Store::Set, empty, b, Math::Fp32).unwrap();
 }
 
-#[test]
-fn statuses_are_put_in_words() {
+#[cfg_attr(test, test)]
+pub fn statuses_are_put_in_words() {
     let text = meaning(Status::CUBLAS_STATUS_NOT_SUPPORTED);
     assert_eq!(text, "CUBLAS_STATUS_NOT_SUPPORTED (it has no algorithm for that)");
 }
 
-#[test]
-fn a_missing_library_is_named() {
+#[cfg_attr(test, test)]
+pub fn a_missing_library_is_named() {
     if let Err(error) = library() {
         let error = error.to_string();
         for part in ["no cuBLASLt", "libcublasLt.so.13", "LD_LIBRARY_PATH"] {
@@ -420,8 +441,8 @@ const AFTER: [[usize; 3]; 3] = [[0, 0, 0], [1, 2, 4], [4, 2, 1]];
 /// Of sums in fp32, relative to the result as a whole.
 const SUMS: f64 = 3e-6;
 
-#[test]
-fn products_are_those_of_fp64() {
+#[cfg_attr(test, test)]
+pub fn products_are_those_of_fp64() {
     let Some(device) = device("products_are_those_of_fp64") else { return };
     let matmul = Matmul::new(device).unwrap_or_else(|error| panic!("{error}"));
     let small = [[1, 1, 1], [1, 7, 4], [4, 3, 1], [3, 4, 5], [17, 33, 9]];
@@ -439,8 +460,8 @@ fn products_are_those_of_fp64() {
 }
 
 /// Sums of nothing are zero, and what is nothing is not written.
-#[test]
-fn empty_matrices_are_multiplied() {
+#[cfg_attr(test, test)]
+pub fn empty_matrices_are_multiplied() {
     let Some(device) = device("empty_matrices_are_multiplied") else { return };
     let matmul = Matmul::new(device).unwrap_or_else(|error| panic!("{error}"));
     let sizes = [[0, 4, 5], [3, 4, 0], [3, 0, 5], [1, 0, 1], [9, 0, 8], [0, 0, 0]];
@@ -456,8 +477,8 @@ fn empty_matrices_are_multiplied() {
 }
 
 /// And fp32 is fp32, by the bound of the test above.
-#[test]
-fn tf32_is_for_those_who_ask() {
+#[cfg_attr(test, test)]
+pub fn tf32_is_for_those_who_ask() {
     let Some(device) = device("tf32_is_for_those_who_ask") else { return };
     let mut matmul = Matmul::new(device).unwrap_or_else(|error| panic!("{error}"));
     matmul.math = Math::Tf32;
@@ -475,8 +496,8 @@ fn tf32_is_for_those_who_ask() {
 }
 
 /// A device is one thread's, until it is another's.
-#[test]
-fn any_thread_starts_products() {
+#[cfg_attr(test, test)]
+pub fn any_thread_starts_products() {
     let Some(device) = device("any_thread_starts_products") else { return };
     let matmul = Matmul::new(device).unwrap_or_else(|error| panic!("{error}"));
     run(|host| {
@@ -495,8 +516,8 @@ fn any_thread_starts_products() {
 }
 
 /// One plan serves products at other addresses, with other biases.
-#[test]
-fn a_plan_is_used_again() {
+#[cfg_attr(test, test)]
+pub fn a_plan_is_used_again() {
     let Some(device) = device("a_plan_is_used_again") else { return };
     let matmul = Matmul::new(device).unwrap_or_else(|error| panic!("{error}"));
     run(|host| {
@@ -522,8 +543,8 @@ fn a_plan_is_used_again() {
     });
 }
 
-#[test]
-fn another_device_is_refused() {
+#[cfg_attr(test, test)]
+pub fn another_device_is_refused() {
     let Some(device) = device("another_device_is_refused") else { return };
     let matmul = Matmul::new(device).unwrap_or_else(|error| panic!("{error}"));
     let other = Device::new(0).unwrap();

@@ -1,7 +1,10 @@
-use crate::host::{Host, run};
-use crate::twin::{close, forward_and_backward, numbers, parameters, roundoff, tensor};
+use super::Checks;
+use super::host::{Host, run};
+use super::twin::{close, forward_and_backward, numbers, parameters, roundoff, tensor};
 use kernels::norm::{Stretches, backward, forward, parts};
 use kernels::{Number, sums};
+
+pub const CHECKS: Checks = checks![rows_are_normalized, heads_are_normalized];
 
 const EPS: f64 = 1e-5;
 
@@ -50,8 +53,8 @@ fn by_kernels(
     [vec![y.values(), dx.values()], gradients].concat()
 }
 
-#[test]
-fn rows_are_normalized() {
+#[cfg_attr(test, test)]
+pub fn rows_are_normalized() {
     for number in Number::ALL {
         for (rows, dim, after) in
             [(1, 3, 0), (3, 8, 0), (5, 33, 0), (600, 16, 0), (9, 256, 3), (2, 1031, 0)]
@@ -63,7 +66,7 @@ fn rows_are_normalized() {
             let [y, dx] = forward_and_backward(&tensor(&x, &[rows, dim]), &dy, |x| {
                 ops::rms_norm(x, param, EPS)
             });
-            let dw = crate::twin::flat(&param.grad_tensor().unwrap());
+            let dw = super::twin::flat(&param.grad_tensor().unwrap());
             let got = run(|host| {
                 let groups = [(1, Some(&w[..]))];
                 by_kernels(host, number, rows, dim, &groups, [&x, &dy], after)
@@ -78,8 +81,8 @@ fn rows_are_normalized() {
 }
 
 /// Queries and keys by head, each with a weight of its own; values pass.
-#[test]
-fn heads_are_normalized() {
+#[cfg_attr(test, test)]
+pub fn heads_are_normalized() {
     for number in Number::ALL {
         for (rows, heads, kv_heads, dim) in
             [(3, 4, 2, 16), (5, 3, 1, 7), (150, 2, 2, 8)]
@@ -102,7 +105,7 @@ fn heads_are_normalized() {
             close(&format!("y of {what}"), &got[0], &y, bound);
             close(&format!("dx of {what}"), &got[1], &dx, bound);
             for (got, param) in got[2..].iter().zip(params) {
-                let dw = crate::twin::flat(&param.grad_tensor().unwrap());
+                let dw = super::twin::flat(&param.grad_tensor().unwrap());
                 close(&format!("dw of {what}"), got, &dw, 1e-5);
             }
         }

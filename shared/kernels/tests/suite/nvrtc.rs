@@ -1,9 +1,17 @@
 //! What NVRTC says of a source, or what is said where there is no NVRTC.
+use super::Checks;
 use kernels::cuda::{compile, nvrtc_version};
 use kernels::{Number, Source};
 
-#[test]
-fn a_broken_source_is_shown_with_its_line() {
+pub const CHECKS: Checks = checks![
+    a_broken_source_is_shown_with_its_line,
+    assembly_is_assembled,
+    flags_are_obeyed,
+    what_is_missing_is_said,
+];
+
+#[cfg_attr(test, test)]
+pub fn a_broken_source_is_shown_with_its_line() {
     let text = "#include \"common.h\"\n\nKERNEL(broken, Nothing) {}\n";
     let broken = Source { name: "broken.cu", text, dim: None };
     let error = compile(broken, Number::Bf16, 90).err().unwrap().to_string();
@@ -17,8 +25,8 @@ fn a_broken_source_is_shown_with_its_line() {
 }
 
 /// PTX is not checked before it is assembled: what is written in assembly would pass.
-#[test]
-fn assembly_is_assembled() {
+#[cfg_attr(test, test)]
+pub fn assembly_is_assembled() {
     let text = "extern \"C\" __global__ void k(int a) { asm volatile(\"movv;\"); }";
     let source = Source { name: "k.cu", text, dim: None };
     let error = compile(source, Number::F32, 90).err().unwrap();
@@ -28,8 +36,8 @@ fn assembly_is_assembled() {
 }
 
 /// Which type of number, and which size of heads.
-#[test]
-fn flags_are_obeyed() {
+#[cfg_attr(test, test)]
+pub fn flags_are_obeyed() {
     let text = "#if !defined BF16 || DIM != 96\n#error these are others\n#endif\n";
     let of = |number, dim| {
         compile(Source { name: "flags.cu", text, dim: Some(dim) }, number, 90)
@@ -42,8 +50,8 @@ fn flags_are_obeyed() {
 }
 
 /// Nowhere are there so many GPUs: an error, not a panic, whichever part is missing.
-#[test]
-fn what_is_missing_is_said() {
+#[cfg_attr(test, test)]
+pub fn what_is_missing_is_said() {
     let error = kernels::cuda::Device::new(usize::MAX).err().unwrap().to_string();
     let known = ["no driver", "no NVRTC", "no GPU", "is not here"];
     assert!(known.iter().any(|part| error.contains(part)), "{error}");

@@ -1,12 +1,15 @@
-use crate::host::run;
-use crate::twin::{close, forward_and_backward, numbers, roundoff, tensor};
+use super::Checks;
+use super::host::run;
+use super::twin::{close, forward_and_backward, numbers, roundoff, tensor};
 use candle_core::DType;
 use kernels::Number;
 use kernels::rope::{Angles, Heads, backward, forward};
 
+pub const CHECKS: Checks = checks![heads_are_rotated];
+
 /// Queries and keys turn, values pass; in another place and in their own.
-#[test]
-fn heads_are_rotated() {
+#[cfg_attr(test, test)]
+pub fn heads_are_rotated() {
     // Batch, sequence, heads that turn and their size, elements that follow, and where
     // `x`, `y`, the cosines and the sines begin.
     for (batch, seq, heads, dim, rest, after) in [
