@@ -48,6 +48,7 @@ impl Matrix {
         }
     }
     /// An error says what is wrong with it.
+    #[cfg(any(feature = "cuda", feature = "host"))]
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
         let (rows, cols) = self.stored();
         let (stride, size) = (self.stride, self.number.size());
@@ -72,6 +73,7 @@ impl Matrix {
 }
 
 /// Rows, or columns: cuBLAS counts them in 32 bits.
+#[cfg(any(feature = "cuda", feature = "host"))]
 const MAX_SIZE: usize = i32::MAX as usize;
 
 impl fmt::Display for Matrix {
@@ -111,8 +113,10 @@ pub enum Math {
 }
 
 /// `C += A · B`, with their sizes.
+#[cfg(any(feature = "cuda", feature = "host"))]
 pub(crate) struct Words<'a>(pub &'a Matrix, pub Store, pub &'a Matrix, pub &'a Matrix);
 
+#[cfg(any(feature = "cuda", feature = "host"))]
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Words(c, store, a, b) = self;

@@ -102,8 +102,11 @@ impl Tagging {
         if user.is_null() {
             return user;
         }
-        // SAFETY: it has as many bytes.
-        if zeroed && unsafe { device.zero(user, layout.size()) }.is_err() {
+        let zero = || {
+            // SAFETY: it has as many bytes.
+            device::outside(|| unsafe { device.zero(user, layout.size()) })
+        };
+        if zeroed && zero().is_err() {
             device::give(user);
             return ptr::null_mut();
         }
@@ -159,7 +162,9 @@ unsafe impl GlobalAlloc for Tagging {
                 let wanted = Layout::from_size_align_unchecked(size, layout.align());
                 let moved = Self::obtain_there(device, wanted, place, false);
                 let bytes = size.min(layout.size());
-                if moved.is_null() || device.copy(moved, user, bytes).is_err() {
+                if moved.is_null()
+                    || device::outside(|| device.copy(moved, user, bytes)).is_err()
+                {
                     return ptr::null_mut();
                 }
                 self.dealloc(user, layout);

@@ -169,12 +169,16 @@ struct Heap {
 static HEAP: Mutex<Heap> =
     Mutex::new(Heap { blocks: BTreeMap::new(), free: BTreeSet::new() });
 
-/// The heap's own books are in this machine's memory.
-fn with<T>(f: impl FnOnce(&mut Heap) -> T) -> T {
+/// What `f` allocates is memory of this machine: the heap's own books, a driver's.
+pub(crate) fn outside<T>(f: impl FnOnce() -> T) -> T {
     let within = WITHIN.replace(false);
-    let result = f(&mut HEAP.lock().unwrap_or_else(PoisonError::into_inner));
+    let result = f();
     WITHIN.set(within);
     result
+}
+
+fn with<T>(f: impl FnOnce(&mut Heap) -> T) -> T {
+    outside(|| f(&mut HEAP.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// What tells devices apart.

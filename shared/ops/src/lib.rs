@@ -28,6 +28,7 @@
 mod adamw;
 mod attention;
 mod deferred;
+mod device;
 mod elementwise;
 mod flops;
 pub mod gemm;
@@ -41,9 +42,10 @@ mod tape;
 pub mod threads;
 pub mod tune;
 
-pub use adamw::{AdamW, adamw, sum_of_squares};
+pub use adamw::{AdamW, adamw, narrow, sum_of_squares, widen};
 pub use attention::attention;
 pub use deferred::{WeightGradients, put_off};
+pub use device::{here, scalar};
 pub use elementwise::{add, swiglu};
 pub use flops::{attention_flops, flops};
 pub use head::{IGNORE, RowSum, embedding, head_loss, head_loss_of_part};

@@ -1,0 +1,71 @@
+use super::{at, download, uninit};
+use crate::adamw::AdamW;
+use candle_core::{Error, Result, bail};
+use kernels::engine::{Engine, of};
+use kernels::{Launch, Number, adamw, elementwise};
+use params::{Element, Real};
+
+fn launch(engine: &dyn Engine, launch: Launch) -> Result<()> {
+    // SAFETY: it is made of slices, of the sizes that it is told.
+    unsafe { engine.launch(&launch) }.map_err(Error::wrap)
+}
+
+/// A step, if the numbers are a device's; whether they are.
+pub(crate) fn step<A: Real>(
+    hyper: &AdamW,
+    values: &mut [A],
+    grads: &[A],
+    first: &mut [A],
+    second: &mut [A],
+) -> Result<bool> {
+    let Some(engine) = of(values.as_ptr()) else { return Ok(false) };
+    if [grads.as_ptr(), first.as_ptr(), second.as_ptr()]
+        .iter()
+        .any(|x| of(*x).is_none())
+    {
+        bail!("an optimizer's step on a GPU, of states that are not in its memory")
+    }
+    let AdamW { lr, beta1, beta2, eps, weight_decay, step, grad_scale } = *hyper;
+    let hyper = adamw::AdamW { lr, beta1, beta2, eps, weight_decay, step, grad_scale };
+    let state = adamw::State {
+        n: values.len() as u64,
+        weights: at(values),
+        grads: at(grads),
+        first: at(first),
+        second: at(second),
+        values: None,
+    };
+    launch(engine, adamw::adamw(Number::F32, &hyper, state, None))?;
+    Ok(true)
+}
+
+/// `Σ x²`, if it is a device's.
+pub(crate) fn squares<A: Real>(x: &[A]) -> Result<Option<f64>> {
+    let Some(engine) = of(x.as_ptr()) else { return Ok(None) };
+    let n = x.len() as u64;
+    let parts = adamw::parts(n);
+    let all = uninit::<f64>(parts as usize + 1)?;
+    let (sum, rest) = all.split_at(1);
+    launch(engine, adamw::squares(at(x), n, at(rest)))?;
+    launch(engine, adamw::sum(at(rest), parts, at(sum)))?;
+    Ok(Some(download(sum)?[0]))
+}
+
+/// As [`crate::narrow`] and [`crate::widen`], if the numbers are a device's; whether
+/// they are.
+pub(crate) fn cast<T: Element>(
+    wide: &[T::Acc],
+    values: &[T],
+    narrow: bool,
+) -> Result<bool> {
+    let Some(engine) = of(values.as_ptr()) else { return Ok(false) };
+    let (number, n) = (super::number_of(T::DTYPE)?, values.len() as u64);
+    launch(
+        engine,
+        match narrow {
+            true => elementwise::narrow(number, n, at(wide), at(values)),
+            false => elementwise::widen(number, n, at(values), at(wide)),
+        },
+    )?;
+    Ok(true)
+}
