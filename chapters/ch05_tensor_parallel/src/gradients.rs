@@ -102,7 +102,7 @@ fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
         let _tag = memory::tag(memory::Family::Scratch);
         let mut all: Vec<A> = vec![];
         for param in params {
-            all.extend_from_slice(&param.grad::<A>()?);
+            all.extend_from_slice(&param.grad::<A>()?.here()?);
         }
         group.all_reduce("partial gradients", &mut all, Reduce::Sum)?;
         let mut rest = &all[..];
@@ -110,7 +110,9 @@ fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
             let (sum, others) = rest.split_at(param.shard().elements());
             rest = others;
             let one = slice::from_ref(*param);
-            accumulate::<A>(one, |grad, _| grad.copy_from_slice(sum))?;
+            let mut copied = Ok(());
+            accumulate::<A>(one, |grad, _| copied = ops::copy(sum, grad))?;
+            copied?;
         }
         Ok(())
     })

@@ -107,9 +107,7 @@ impl AdamW {
                     ops::adamw(&adamw, &mut weights, &grad, first, second);
                     if master.is_some() {
                         let mut values = param.values_mut::<T>()?;
-                        for (value, weight) in values.iter_mut().zip(weights.iter()) {
-                            *value = T::narrow(*weight);
-                        }
+                        ops::narrow(&weights, &mut values)?;
                     }
                     Result::Ok(())
                 })?;
@@ -126,10 +124,7 @@ fn master_of(values: &Arc<Buffer>) -> Result<Arc<Buffer>> {
     with_float!(values.dtype(), T => {
         let values = values.read::<T>(all.clone())?;
         let mut weights = master.write::<<T as Element>::Acc>(all)?;
-        for (weight, value) in weights.iter_mut().zip(values.iter()) {
-            *weight = value.widen();
-        }
-        Result::Ok(())
+        ops::widen(&values, &mut weights)
     })?;
     Ok(master)
 }

@@ -148,9 +148,7 @@ impl AdamW {
                     ops::adamw(&adamw, &mut weights, &grad, first, second);
                     if master.is_some() {
                         let mut values = values.write::<T>(values_range)?;
-                        for (value, weight) in values.iter_mut().zip(weights.iter()) {
-                            *value = T::narrow(*weight);
-                        }
+                        ops::narrow(&weights, &mut values)?;
                     }
                     Result::Ok(())
                 })?;
@@ -176,9 +174,6 @@ fn copy_wide(
     with_float!(values.dtype(), T => {
         let values = values.read::<T>(range)?;
         let mut weights = master.write::<<T as Element>::Acc>(0..master.len())?;
-        for (weight, value) in weights.iter_mut().zip(values.iter()) {
-            *weight = value.widen();
-        }
-        Result::Ok(())
+        ops::widen(&values, &mut weights)
     })
 }

@@ -4,7 +4,7 @@ use crate::launch::Launch;
 use crate::product::{Matrix, Store};
 use memory::device::{self, Device};
 use std::cell::Cell;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A device that computes. What it is told it does in that order, later: only a copy to
 /// this machine's memory ([`memory::device::copy`]) waits for what came before.
@@ -59,6 +59,40 @@ pub fn set(engine: Option<&'static dyn Engine>) {
     }
     HERE.set(engine);
     device::set(engine.map(|engine| engine as &dyn Device));
+}
+
+/// What stands for every GPU of this program.
+static PRETENDED: OnceLock<&'static dyn Engine> = OnceLock::new();
+
+/// From now on [`open`] gives this: for tests of whatever would ask for a GPU.
+pub fn pretend(engine: &'static dyn Engine) {
+    let _ = PRETENDED.set(engine);
+}
+
+/// The GPU for rank `rank` of the `ranks` of this machine: one for each, if there are
+/// as many; or else all share the first.
+///
+/// # Errors
+/// There is none, or a library that it takes is not there; or this program was built
+/// without the feature `cuda`.
+pub fn open(rank: usize, ranks: usize) -> Result<&'static dyn Engine> {
+    if let Some(engine) = PRETENDED.get() {
+        return Ok(*engine);
+    }
+    #[cfg(feature = "cuda")]
+    {
+        let own = if crate::gpu::count() >= ranks { rank } else { 0 };
+        Ok(crate::gpu::Gpu::get(own)?)
+    }
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = (rank, ranks);
+        Err(crate::Error(
+            "this program was built without GPUs: build it with `--features cuda`, or \
+             take --device cpu"
+                .into(),
+        ))
+    }
 }
 
 /// What this thread computes on, if not by itself.

@@ -23,6 +23,9 @@ const SHIM: [(&str, &str); 2] = [
     ("shim.h", include_str!("../host/shim.h")),
 ];
 
+/// A large page, on most machines.
+const HUGE: usize = 2 << 20;
+
 /// Runs launches one after the other.
 #[derive(Default)]
 pub struct Host(Mutex<State>);
@@ -149,10 +152,17 @@ impl Device for Host {
         let (access, kind) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANON);
         let nowhere = std::ptr::null_mut();
         // SAFETY: a new anonymous mapping, at no address in particular.
-        let start = unsafe { libc::mmap(nowhere, bytes, access, kind, -1, 0) };
+        let start = unsafe { libc::mmap(nowhere, bytes + HUGE, access, kind, -1, 0) };
         if start == libc::MAP_FAILED {
             return None;
         }
+        let start = (start as usize).next_multiple_of(HUGE) as *mut c_void;
+        // Locking and unlocking walks through all pages: few of them.
+        #[cfg(target_os = "linux")]
+        // SAFETY: it was mapped; advice, which may be refused.
+        unsafe {
+            libc::madvise(start, bytes, libc::MADV_HUGEPAGE)
+        };
         state.chunks.push((start as usize, bytes));
         // What is new is no number.
         let unlocked = state.unlock();

@@ -13,6 +13,7 @@ use memory::device;
 use params::{Element, Param, accumulate, with_float};
 
 mod attention;
+mod choice;
 mod elementwise;
 mod head;
 mod linear;
@@ -20,7 +21,9 @@ mod norm;
 mod optimizer;
 
 pub(crate) use attention::attention;
+pub use choice::{Owned, own};
 pub(crate) use head::{embedding, head_loss};
+pub use optimizer::{add_to, copy, zero};
 pub(crate) use optimizer::{cast, squares, step};
 
 /// This rank's device, for one operation.
@@ -110,6 +113,36 @@ impl On {
             let tensor = Tensor::from_vec(data, shape, &candle_core::Device::Cpu)?;
             Ok(Array { tensor, at })
         })
+    }
+    /// FLOP/s of a large product. Not of zeros, which cost a GPU less power, and so run
+    /// faster.
+    pub fn peak_flops(&self) -> Result<f64> {
+        let mut n = 256;
+        loop {
+            let numbers = (0..n * n).map(|i| (i % 251) as f32 / 125.0 - 1.0);
+            let x = Tensor::from_iter(numbers, &candle_core::Device::Cpu)?;
+            let dtype = match self.number {
+                Number::F32 => DType::F32,
+                Number::Bf16 => DType::BF16,
+            };
+            let x = self.array(&x.to_dtype(dtype)?)?;
+            let out = self.empty((n, n))?;
+            let (a, c) = (self.matrix(x.at, n, n), self.matrix(out.at, n, n));
+            let mut outcome = Ok(());
+            let best = crate::tune::best_of(|| {
+                // SAFETY: as for `multiply`; this one is not counted.
+                let made = unsafe { self.engine.multiply(c, Store::Set, a, a.t()) };
+                if let Err(error) = made.and_then(|()| self.engine.wait()) {
+                    outcome = Err(Error::wrap(error));
+                }
+            });
+            outcome?;
+            // Longer than it takes to start it, by far.
+            if best > 1e-3 || n == 8192 {
+                return Ok(2.0 * (n * n * n) as f64 / best);
+            }
+            n *= 2;
+        }
     }
     /// A matrix of the operation's numbers.
     pub fn matrix(&self, at: Ptr, rows: usize, cols: usize) -> Matrix {

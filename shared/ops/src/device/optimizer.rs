@@ -1,8 +1,10 @@
 use super::{at, download, uninit};
 use crate::adamw::AdamW;
+use crate::kernel::{GRAIN, fill_rows};
 use candle_core::{Error, Result, bail};
 use kernels::engine::{Engine, of};
 use kernels::{Launch, Number, adamw, elementwise};
+use memory::device;
 use params::{Element, Real};
 
 fn launch(engine: &dyn Engine, launch: Launch) -> Result<()> {
@@ -68,4 +70,44 @@ pub(crate) fn cast<T: Element>(
         },
     )?;
     Ok(true)
+}
+
+/// `to` becomes `from`, wherever either is.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Their lengths differ.
+pub fn copy<T: Element>(from: &[T], to: &mut [T]) -> Result<()> {
+    assert_eq!(from.len(), to.len());
+    // SAFETY: both have as many elements.
+    unsafe { device::copy(to.as_mut_ptr(), from.as_ptr(), to.len()) }
+        .map_err(Error::msg)
+}
+
+/// Zeros.
+///
+/// # Errors
+/// The device's.
+pub fn zero<T: Element>(x: &mut [T]) -> Result<()> {
+    // SAFETY: it is a slice of floats.
+    unsafe { device::zero(x.as_mut_ptr(), x.len()) }.map_err(Error::msg)
+}
+
+/// `sum += x`.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Their lengths differ.
+pub fn add_to<A: Real>(sum: &mut [A], x: &[A]) -> Result<()> {
+    assert_eq!(sum.len(), x.len());
+    let Some(engine) = of(sum.as_ptr()) else {
+        fill_rows(sum, 1, GRAIN, |i, sum| crate::linear::add_to(sum, &x[i]));
+        return Ok(());
+    };
+    let n = sum.len() as u64;
+    launch(engine, elementwise::add(Number::F32, n, at(sum), at(x), at(sum)))
 }
