@@ -54,12 +54,13 @@ impl AdamW {
     /// # Errors
     /// A parameter received no gradient, or another rank failed.
     pub fn grad_norm(&self, params: &Params) -> Result<f64> {
-        let mut squares = [0.0];
+        let mut squares = ops::Squares::default();
         for param in params.iter().filter(|param| param.shard().counts()) {
-            squares[0] += with_float!(param.dtype()?, T => {
-                Result::Ok(ops::sum_of_squares(&param.grad::<<T as Element>::Acc>()?))
+            with_float!(param.dtype()?, T => {
+                squares.add(&param.grad::<<T as Element>::Acc>()?)
             })?;
         }
+        let mut squares = [squares.sum()?];
         self.group.all_reduce("gradient norm", &mut squares, Reduce::Sum)?;
         Ok(squares[0].sqrt())
     }

@@ -84,17 +84,18 @@ impl AdamW {
     /// # Errors
     /// A parameter received no gradient, or another rank failed.
     pub fn grad_norm(&self, params: &Params) -> Result<f64> {
-        let mut squares = [0.0];
+        let mut squares = ops::Squares::default();
         for (i, flat) in params.flats.iter().enumerate() {
             let own = self.zero.updated_here(i);
             for param in flat.params.iter().filter(|param| param.shard().counts()) {
                 let (grads, range) = self.zero.grads(i, overlap(&param.range()?, &own));
-                squares[0] += with_float!(param.dtype()?, T => {
+                with_float!(param.dtype()?, T => {
                     let grads = grads.read::<<T as Element>::Acc>(range)?;
-                    Result::Ok(ops::sum_of_squares(&grads))
+                    squares.add(&grads)
                 })?;
             }
         }
+        let mut squares = [squares.sum()?];
         self.group.all_reduce("gradient norm", &mut squares, Reduce::Sum)?;
         Ok(squares[0].sqrt())
     }

@@ -23,7 +23,7 @@ mod optimizer;
 pub(crate) use attention::attention;
 pub use choice::{Owned, own};
 pub(crate) use head::{embedding, head_loss};
-pub use optimizer::{add_to, copy, zero};
+pub use optimizer::{Squares, add_to, copy, zero};
 pub(crate) use optimizer::{cast, squares, step};
 
 /// This rank's device, for one operation.

@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_peak_is_a_rate() {
-        let peak = peak_flops::<f32>();
+        let peak = peak_flops(DType::F32).unwrap();
         assert!(peak > 1e8 && peak < 1e14, "{peak:e}");
     }
 }

@@ -1,9 +1,10 @@
 use super::{at, download, uninit};
 use crate::adamw::AdamW;
 use crate::kernel::{GRAIN, fill_rows};
+use crate::observe::{Pass, passed};
 use candle_core::{Error, Result, bail};
 use kernels::engine::{Engine, of};
-use kernels::{Launch, Number, adamw, elementwise};
+use kernels::{Launch, Number, Ptr, adamw, elementwise};
 use memory::device;
 use params::{Element, Real};
 
@@ -44,13 +45,68 @@ pub(crate) fn step<A: Real>(
 /// `Σ x²`, if it is a device's.
 pub(crate) fn squares<A: Real>(x: &[A]) -> Result<Option<f64>> {
     let Some(engine) = of(x.as_ptr()) else { return Ok(None) };
+    let sum = uninit::<f64>(1)?;
+    start_squares(engine, x, at(&sum))?;
+    Ok(Some(download(&sum)?[0]))
+}
+
+/// Starts `Σ x²`, one number in fp64, at `to`.
+fn start_squares<A: Real>(engine: &dyn Engine, x: &[A], to: Ptr) -> Result<()> {
     let n = x.len() as u64;
-    let parts = adamw::parts(n);
-    let all = uninit::<f64>(parts as usize + 1)?;
-    let (sum, rest) = all.split_at(1);
-    launch(engine, adamw::squares(at(x), n, at(rest)))?;
-    launch(engine, adamw::sum(at(rest), parts, at(sum)))?;
-    Ok(Some(download(sum)?[0]))
+    let parts = uninit::<f64>(adamw::parts(n) as usize)?;
+    launch(engine, adamw::squares(at(x), n, at(&parts)))?;
+    launch(engine, adamw::sum(at(&parts), parts.len() as u64, to))
+}
+
+/// Sums that are waited for at once.
+const SLOTS: usize = 1024;
+
+/// The sum of the squares of several runs of memory. Those in a GPU's are summed there,
+/// and waited for at the end.
+#[derive(Default)]
+pub struct Squares {
+    sum: f64,
+    /// Sums that are on their way, in the device's memory, and how many.
+    coming: Option<(Vec<f64>, usize)>,
+}
+
+impl Squares {
+    /// Adds `Σ x²`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn add<A: Real>(&mut self, x: &[A]) -> Result<()> {
+        let Some(engine) = of(x.as_ptr()) else {
+            self.sum += crate::sum_of_squares(x);
+            return Ok(());
+        };
+        if self.coming.as_ref().is_some_and(|(_, used)| *used == SLOTS) {
+            self.wait()?;
+        }
+        let (slots, used) = match &mut self.coming {
+            Some(coming) => coming,
+            none => none.insert((uninit(SLOTS)?, 0)),
+        };
+        start_squares(engine, x, at(&slots[*used..]))?;
+        *used += 1;
+        passed("sum_of_squares", Pass::Update);
+        Ok(())
+    }
+    /// All of it.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn sum(mut self) -> Result<f64> {
+        self.wait()?;
+        Ok(self.sum)
+    }
+    fn wait(&mut self) -> Result<()> {
+        if let Some((slots, used)) = self.coming.take() {
+            // In the order in which they were added, as on the CPU.
+            download(&slots[..used])?.iter().for_each(|sum| self.sum += sum);
+        }
+        Ok(())
+    }
 }
 
 /// As [`crate::narrow`] and [`crate::widen`], if the numbers are a device's; whether
