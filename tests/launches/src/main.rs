@@ -101,8 +101,8 @@ fn predict(model: &ModelConfig, precision: Precision, micro_batches: usize) -> C
         update: 2 * params * micro_batches + of_step * params,
         // Tokens, targets and a loss of zero; where each word occurs, in three lists.
         copies_in: micro_batches * (3 + 3),
-        // The loss; of each parameter the sum of squares.
-        copies_out: micro_batches * (1 + params),
+        // The loss; all sums of squares.
+        copies_out: micro_batches * (1 + 1),
         // A tied matrix gets its first gradient from the loss, which overwrites.
         fills: usize::from(!tied),
     }

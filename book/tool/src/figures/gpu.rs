@@ -48,7 +48,7 @@ impl Layer {
     /// many microseconds each needs at least.
     fn kernels(&self) -> [(&'static str, &'static str, f64); 11] {
         let Layer { tokens, seq, hidden, mlp, size, peak, .. } = *self;
-        let pass = |name, numbers: f64| (name, "pass", numbers * size / BYTES);
+        let pass = |name, numbers: f64| (name, "other kernel", numbers * size / BYTES);
         let product = |name, inputs: f64, outputs: f64| {
             let numbers = tokens * (inputs + outputs) + inputs * outputs;
             let flops = 2.0 * tokens * inputs * outputs;
@@ -79,11 +79,11 @@ pub fn host_and_stream(_: &Sources) -> Result<String> {
         .category("launch", Colour::Neutral)
         .category("product", Colour::Blue)
         .category("attention", Colour::Purple)
-        .category("pass", Colour::Orange)
+        .category("other kernel", Colour::Orange)
         .describe(
             "Eleven launches of 4 microseconds each on the host. For nano, every kernel \
-             on the stream is shorter than its launch, and the stream is empty most of \
-             the time. For 125m the kernels are longer in sum: from the second on, each \
+             on the GPU is shorter than its launch, and the GPU is idle most of the \
+             time. For 125m the kernels are longer in sum: from the second on, each \
              begins when the one before ends, and the host is done early.",
         );
     for layer in &LAYERS {
@@ -97,7 +97,7 @@ pub fn host_and_stream(_: &Sources) -> Result<String> {
             spans.push((start / 1e6, end / 1e6, kind, name));
         }
         figure = figure.heading(layer.name);
-        figure = figure.track("host", launches).track("stream", spans);
+        figure = figure.track("host", launches).track("GPU", spans);
     }
     Ok(figure.svg()?)
 }
