@@ -81,10 +81,10 @@ pub fn host_and_stream(_: &Sources) -> Result<String> {
         .category("attention", Colour::Purple)
         .category("other kernel", Colour::Orange)
         .describe(
-            "Eleven launches of 4 microseconds each on the host. For nano, every kernel \
-             on the GPU is shorter than its launch, and the GPU is idle most of the \
-             time. For 125m the kernels are longer in sum: from the second on, each \
-             begins when the one before ends, and the host is done early.",
+            "Eleven launches of 4 microseconds each on the host. For nano nearly every \
+             kernel is shorter than its launch, and the GPU is idle most of the time. \
+             For 125m the kernels are longer in sum: from the second on, each begins \
+             when the one before ends, and the host is done early.",
         );
     for layer in &LAYERS {
         let (mut launches, mut spans, mut end) = (vec![], vec![], 0.0);
