@@ -200,8 +200,8 @@ impl Config {
         ensure!(
             self.device == Device::Cpu
                 || matches!(self.precision, Precision::Fp32 | Precision::Bf16),
-            "--device gpu computes in fp32 or bf16: choose it by --precision, or leave out \
-             --device gpu"
+            "--device gpu computes in fp32 or bf16: choose it by --precision, or leave \
+             out --device gpu"
         );
         for (flag, threads) in
             [("--threads", self.threads), ("--workers", self.workers)]

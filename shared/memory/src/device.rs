@@ -7,8 +7,8 @@
 //! written here, which ends the program; [`copy`] moves bytes to and fro.
 //!
 //! A device's memory is asked for in large chunks, and cut as [`blocks`](crate::blocks)
-//! cuts this machine's: the smallest free block that fits, neighbours joined when freed.
-//! But nothing about a block can be written into it. And since kernels are started in
+//! cuts this machine's: the smallest free block that fits, neighbours joined when
+//! freed. But nothing about a block can be written into it. And since kernels are started in
 //! order, on one stream, a block may be freed while a kernel that was started still
 //! reads it: whoever gets it next starts a later one.
 

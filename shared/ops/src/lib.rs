@@ -18,7 +18,8 @@
 //! | [`swiglu`], [`add`] | the gate, the residual connection |
 //! | [`head_loss`] | output matrix and cross-entropy, never all logits |
 //! | [`head_loss_of_part`] | the same, of some words of the vocabulary |
-//! | [`adamw`](fn@adamw), [`sum_of_squares`], [`Squares`] | the optimizer's pass, and the norm |
+//! | [`adamw`](fn@adamw) | the optimizer's pass over memory |
+//! | [`sum_of_squares`], [`Squares`] | the norm it clips by |
 //! | [`narrow`], [`widen`], [`copy`], [`add_to`], [`zero`] | runs of memory |
 //!
 //! All run in f64, f32, bf16 and f16; the 16-bit types are for storage, sums are in

@@ -1,6 +1,6 @@
 //! Every chapter on a device: on a CPU in a GPU's role, whose memory is locked away
-//! from whoever is not a kernel; or, with the feature `cuda` and FERROTRON_KERNELS=cuda,
-//! on a GPU, which all ranks share.
+//! from whoever is not a kernel; or, with the feature `cuda` and
+//! FERROTRON_KERNELS=cuda, on a GPU, which all ranks share.
 //!
 //! In fp32 each training is within a few of one rank's own rounding errors of chapter 1
 //! in fp64; in bf16 as well, of a rank of chapter 2 on the CPU.
@@ -37,21 +37,20 @@ macro_rules! left {
 
 /// Runs chapter `chapter` with these flags.
 fn train(chapter: usize, flags: &[String]) -> Result<Left> {
+    macro_rules! run {
+        ($chapter:ident) => {
+            $chapter::run(&Parser::try_parse_from(flags)?)?
+        };
+    }
     Ok(match chapter {
-        1 => left!(ch01_single_gpu::run(&Parser::try_parse_from(flags)?)?),
-        2 => left!(ch02_mixed_precision::run(&Parser::try_parse_from(flags)?)?),
-        3 => left!(ch03_recompute::run(&Parser::try_parse_from(flags)?)?),
-        4 => left!(ranks of ch04_data_parallel::run(&Parser::try_parse_from(flags)?)?),
-        5 => {
-            left!(ranks of ch05_tensor_parallel::run(&Parser::try_parse_from(flags)?)?)
-        }
-        6 => {
-            left!(ranks of ch06_sequence_parallel::run(&Parser::try_parse_from(flags)?)?)
-        }
-        7 => {
-            left!(ranks of ch07_pipeline_parallel::run(&Parser::try_parse_from(flags)?)?)
-        }
-        _ => left!(ranks of ch08_zero::run(&Parser::try_parse_from(flags)?)?),
+        1 => left!(run!(ch01_single_gpu)),
+        2 => left!(run!(ch02_mixed_precision)),
+        3 => left!(run!(ch03_recompute)),
+        4 => left!(ranks of run!(ch04_data_parallel)),
+        5 => left!(ranks of run!(ch05_tensor_parallel)),
+        6 => left!(ranks of run!(ch06_sequence_parallel)),
+        7 => left!(ranks of run!(ch07_pipeline_parallel)),
+        _ => left!(ranks of run!(ch08_zero)),
     })
 }
 
