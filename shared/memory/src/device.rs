@@ -8,9 +8,9 @@
 //!
 //! A device's memory is asked for in large chunks, and cut as [`blocks`](crate::blocks)
 //! cuts this machine's: the smallest free block that fits, neighbours joined when
-//! freed. But nothing about a block can be written into it. And since kernels are started in
-//! order, on one stream, a block may be freed while a kernel that was started still
-//! reads it: whoever gets it next starts a later one.
+//! freed. But nothing about a block can be written into it. And since kernels are
+//! started in order, on one stream, a block may be freed while a kernel that was
+//! started still reads it: whoever gets it next starts a later one.
 
 use crate::account::Place;
 use std::cell::Cell;
