@@ -58,8 +58,11 @@ PRESETS = {
                  seq=2048, batch=2),
 }
 FIRST = 5
-# Both relative. @WHY@
-LOSS_TOLERANCE, NORM_TOLERANCE = 1e-3, 3e-2
+# Both relative. At `nano` on a CPU roundings of bf16 make 1.1e-5 of the losses and 8e-4
+# of the norms; PyTorch without RoPE is 3.4e-4 and 1e-2 away, and further if it sees
+# later tokens or updates nothing. How far a GPU's sums are at other sizes nobody has
+# seen: the flags widen it.
+LOSS_TOLERANCE, NORM_TOLERANCE = 1e-4, 5e-3
 OURS = "cargo run -q -p gpu_worker --features cuda --"
 OURS_ON_CPU = "cargo run -q -p gpu_worker --"
 TORCH = f"{shlex.quote(sys.executable)} {HERE.relative_to(ROOT) / 'torch_worker.py'}"
@@ -86,8 +89,9 @@ class Worker(on_cpu.Worker):
 
 
 def make(name: str, p: dict, folder: Path) -> None:
-    """Inputs as for the comparison on a CPU, with weights that bf16 holds: both sides
-    start from the same, whatever they keep them in."""
+    """Inputs as for the comparison on a CPU, but for these two things: weights are such
+    as bf16 holds, so that both sides start from the same, whatever they keep them in;
+    and those of q and k are larger."""
     import torch
     from safetensors.torch import save_file
 
