@@ -165,7 +165,7 @@ def held_bytes(pid: int) -> int | None:
 
 
 def summarize(name: str, rounds: list[dict], tokens: int, flops_per_token: float,
-              peak: float) -> dict:
+              peak: float | None) -> dict:
     """Medians over the rounds; ratios are of two turns of one round."""
     def seconds(name: str) -> list[float]:
         return [r[name]["seconds"] / r[name]["steps"] for r in rounds]
@@ -177,7 +177,7 @@ def summarize(name: str, rounds: list[dict], tokens: int, flops_per_token: float
     return {
         "ms_per_step": statistics.median(ms), "ms_min": min(ms), "ms_max": max(ms),
         "tokens_per_second": rate,
-        "mfu": rate * flops_per_token / peak,
+        "mfu": peak and rate * flops_per_token / peak,
         "ours_speed": statistics.median(ratios),
         "ours_speed_min": min(ratios), "ours_speed_max": max(ratios),
         "allocated_bytes": max(allocated) if all(allocated) else None,
@@ -185,6 +185,9 @@ def summarize(name: str, rounds: list[dict], tokens: int, flops_per_token: float
 
 
 def table(record: dict) -> str:
+    def percent(value: float | None) -> str:
+        return "—" if value is None else f"{100 * value:.1f} %"
+
     def gigabytes(value: int | None) -> str:
         return "—" if value is None else f"{value / 1e9:.2f}"
 
@@ -194,19 +197,21 @@ def table(record: dict) -> str:
         lines.append(
             f"{name:10}{s['ms_per_step']:10.2f}"
             f"{s['ms_min']:10.2f}–{s['ms_max']:<7.2f}{s['tokens_per_second']:11.0f}"
-            f"{100 * s['mfu']:6.1f} %{s['ours_speed']:8.2f}×"
+            f"{percent(s['mfu']):>8}{s['ours_speed']:8.2f}×"
             f"{s['ours_speed_min']:7.2f}–{s['ours_speed_max']:.2f}"
             f"{gigabytes(s['allocated_bytes']):>10}")
-    peak = record["peak"]
-    lines += [
+    lines.append(
         f"medians of {len(record['rounds'])} rounds of {record['steps']} steps; "
-        "`ours is`: how many times as fast as that line, in the same round",
-        f"MFU: causal attention by half, of {peak['flops'] / 1e12:.2f} TFLOP/s, which a "
-        f"bf16 product of {peak['n']} × {peak['n']} random numbers reached in torch here",
+        "`ours is`: how many times as fast as that line, in the same round")
+    if peak := record["peak"]:
+        lines.append(
+            f"MFU: causal attention by half, of {peak['flops'] / 1e12:.1f} TFLOP/s, the "
+            f"median of bf16 products of {peak['n']} × {peak['n']} random numbers by "
+            "torch")
+    lines.append(
         "peak: the most that tensors took at once; all that the driver gave, context "
         "included: " + ", ".join(f"{name} {gigabytes(value)} GB"
-                                 for name, value in record["held_bytes"].items()),
-    ]
+                                 for name, value in record["held_bytes"].items()))
     return "\n".join(lines)
 
 
@@ -286,7 +291,8 @@ def main() -> None:
         "flops_per_token": ours_first["flops_per_token"],
         "workers": {"ours": args.ours, "torch": args.torch},
     }
-    record["peak"] = torch.ask("peak", 8192 if args.device == "cuda" else 1024)
+    # A CPU has no speed for bf16: it may compute in fp32.
+    record["peak"] = torch.ask("peak", 8192) if args.device == "cuda" else None
     record["first_steps"] = first_steps(sides, ours_first, args.loss_tolerance,
                                         args.norm_tolerance)
     rounds = record["rounds"] = []
@@ -304,7 +310,7 @@ def main() -> None:
         worker.finish()
     record["summary"] = {
         name: summarize(name, rounds, tokens, record["flops_per_token"],
-                        record["peak"]["flops"])
+                        record["peak"] and record["peak"]["flops"])
         for name in sides}
     print(table(record))
     if args.record:
