@@ -13,8 +13,8 @@
 #                       of compare.py in FERROTRON_COMPARE
 #
 # Every part has a time limit, and every test a process of its own: one that hangs, or
-# loses the GPU, costs no other. Logs go to $OUT, or out/gpu, at most one or two files a
-# part; what matters is printed, and a line per part at the end: ok, or FAILED.
+# loses the GPU, costs no other. Logs go to $OUT, or out/gpu, one or two files a part;
+# what matters is printed, and a line per part at the end: ok, or FAILED.
 # FERROTRON_LIMIT: seconds for each part, in place of its own limit.
 #
 # CUDA's libraries are taken from LD_LIBRARY_PATH, and behind it from the packages that
@@ -35,11 +35,11 @@ under() {
     return "$status"
 }
 
-# each_test PROGRAM [FILTER]: every test in a process of its own, eight at a time, with
-# at most 100 s for each.
+# each_test PROGRAM PART [FILTER]: every test in a process of its own, eight at a time,
+# with at most 100 s for each.
 each_test() {
     local program=$1 all failed
-    all=$("$program" --list --format terse ${2:+"$2"} | sed -n 's/: test$//p')
+    all=$("$program" --list --format terse ${3:+"$3"} | sed -n 's/: test$//p')
     [ -n "$all" ] || {
         echo "$program has no tests"
         return 1
@@ -58,6 +58,8 @@ each_test() {
         esac
         ms=$((($(date +%s%N) - start) / 1000000))
         printf "%6d ms  %-60s %s\n" $ms "$1" "$what"' "$program" {}
+    # All that they said, of which numbers of what passed are worth having.
+    tail -v -n +1 "$program".logs/* | tail -c 8000000 >"$OUT/$2_tests.log"
     failed=$(grep -L '^test result: ok. 1 passed' "$program".logs/*)
     [ -n "$failed" ] || return 0
     for log in $failed; do
@@ -158,10 +160,10 @@ if [ "${1:-}" = --part ]; then
     files=$3
     case $2 in
     doctor) "$files/doctor" ;;
-    kernels) each_test "$files/suite" ;;
+    kernels) each_test "$files/suite" kernels ;;
     # Of the others none asks for a GPU.
-    ops) each_test "$files/suite" device:: ;;
-    parity) each_test "$files/device" ;;
+    ops) each_test "$files/suite" ops device:: ;;
+    parity) each_test "$files/device" parity ;;
     train) train "$files" ;;
     nccl) nccl "$files" ;;
     compare) compare "$files" "$4" ;;
