@@ -32,7 +32,7 @@ pub fn nvrtc_version() -> Result<(i32, i32)> {
     if !unsafe { sys::is_culib_present() } {
         return Err(Error(
             "there is no NVRTC, which compiles kernels: libnvrtc.so and libnvrtc.so.13 \
-             are not where libraries are searched for. scripts/setup_nvrtc.sh fetches \
+             are not where libraries are searched for. scripts/setup_cuda.sh fetches \
              it; then add its folder to LD_LIBRARY_PATH"
                 .into(),
         ));

@@ -41,8 +41,7 @@ fn each_missing_library_is_named() {
         let line = format!("  missing  {what:<8} ");
         assert!(text.contains(&line), "{what}: {text}");
     }
-    for what in ["--gpus all", "scripts/setup_nvrtc.sh", "LD_LIBRARY_PATH", "--on-cpu"]
-    {
+    for what in ["--gpus all", "scripts/setup_cuda.sh", "LD_LIBRARY_PATH", "--on-cpu"] {
         assert!(text.contains(what), "{what}: {text}");
     }
     assert!(text.contains("\n0 failed, 7 missing.\n"), "{text}");

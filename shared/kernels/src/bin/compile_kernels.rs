@@ -2,7 +2,7 @@
 //!
 //!     compile_kernels [ARCHITECTURE...]    # default: 80 90, as in sm_80 and sm_90
 //!
-//! Needs NVRTC, which scripts/setup_nvrtc.sh fetches. Exit status: 0, all compile; 3,
+//! Needs NVRTC, which scripts/setup_cuda.sh fetches. Exit status: 0, all compile; 3,
 //! there is no NVRTC; 1, some do not compile.
 use kernels::cuda::{Compiled, compile, nvrtc_version};
 use kernels::{Number, Source};

@@ -17,7 +17,7 @@ pub fn a_broken_source_is_shown_with_its_line() {
     let error = compile(broken, Number::Bf16, 90).err().unwrap().to_string();
     let expected = match nvrtc_version() {
         Ok(_) => ["for Bf16 on sm_90", "broken.cu(3): error", "\"Nothing\""],
-        Err(_) => ["no NVRTC", "libnvrtc.so.13", "scripts/setup_nvrtc.sh"],
+        Err(_) => ["no NVRTC", "libnvrtc.so.13", "scripts/setup_cuda.sh"],
     };
     for part in expected {
         assert!(error.contains(part), "{part}: {error}");
