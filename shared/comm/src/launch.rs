@@ -1,4 +1,5 @@
 //! Starts ranks.
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::group::Group;
 use crate::processes::processes;
@@ -39,6 +40,33 @@ pub fn launch<T: Send, E: Display + Send>(
     }
 }
 
+/// As [`launch`], of ranks that have GPUs, if there are enough of them: NCCL carries
+/// their calls then, between threads of one process, of which rank `r` has GPU `r`, or
+/// between the processes that `torchrun` or `srun` started, each of which has the GPU
+/// of its place on its host. Between processes that `mpirun` started it is MPI.
+///
+/// With fewer GPUs than ranks in one process it is [`launch_threads`].
+///
+/// # Errors
+/// As for [`launch`]; or NCCL is missing, or a rank's GPU cannot be used.
+#[cfg(feature = "cuda")]
+pub fn launch_on<T: Send, E: Display + Send>(
+    gpus: &dyn crate::gpu::Gpus,
+    ranks: usize,
+    f: impl Fn(Group) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, Error> {
+    use crate::nccl::{Nccl, Shared};
+    // Nobody to talk to: NCCL is not needed.
+    if ranks < 2 || gpus.count() < ranks {
+        return launch_threads(ranks, f);
+    }
+    let shared = Shared::new(gpus)?;
+    let engine = |world: &Arc<World>, rank: usize| -> Result<Arc<dyn Engine>, Error> {
+        Ok(Arc::new(Nccl::of_thread(&shared, gpus, world.clone(), rank)?))
+    };
+    threads(ranks, engine, f)
+}
+
 /// Runs `f` on so many ranks, each a thread of this process, whatever started it. They
 /// reach no rank of another process.
 ///
@@ -48,13 +76,27 @@ pub fn launch_threads<T: Send, E: Display + Send>(
     ranks: usize,
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
+    let engine = |world: &Arc<World>, rank: usize| -> Result<Arc<dyn Engine>, Error> {
+        Ok(Arc::new(Threads::new(world.clone(), rank)))
+    };
+    threads(ranks, engine, f)
+}
+
+/// Runs `f` on ranks that are threads, each with its engine.
+fn threads<T: Send, E: Display + Send>(
+    ranks: usize,
+    engine: impl Fn(&Arc<World>, usize) -> Result<Arc<dyn Engine>, Error> + Sync,
+    f: impl Fn(Group) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, Error> {
     if ranks == 0 {
         return Err(Error::new("0 ranks: expected at least 1"));
     }
     let world = World::new(ranks);
     let run = |rank: usize| {
+        let mut own = None;
         let outcome = outcome(rank, || {
-            let engine = Arc::new(Threads::new(world.clone(), rank));
+            let engine = engine(&world, rank).map_err(|error| error.to_string())?;
+            own = Some(engine.clone());
             let group = Group::world(engine, "world".into(), ranks, rank);
             f(group.map_err(|error| error.to_string())?)
                 .map_err(|error| format!("rank {rank}: {error:#}"))
@@ -64,6 +106,9 @@ pub fn launch_threads<T: Send, E: Display + Send>(
             Err(why) => (None, Some(Error::new(why))),
         };
         world.returned(rank, why);
+        if let Some(engine) = own {
+            engine.finish();
+        }
         result
     };
     let run = &run;

@@ -46,18 +46,26 @@ mod call;
 mod collectives;
 mod engine;
 mod error;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 mod group;
 mod kernels;
 mod launch;
 mod ledger;
+#[cfg(any(feature = "mpi", feature = "cuda"))]
+mod letters;
 mod memory;
 mod mesh;
 mod messages;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "cuda")]
+mod nccl;
 mod number;
 mod pending;
 mod processes;
+#[cfg(any(feature = "mpi", feature = "cuda"))]
+mod registrar;
 mod tensors;
 mod threads;
 mod world;
@@ -65,6 +73,8 @@ mod world;
 pub use call::Reduce;
 pub use error::{Error, Result};
 pub use group::Group;
+#[cfg(feature = "cuda")]
+pub use launch::launch_on;
 pub use launch::{launch, launch_threads};
 pub use ledger::{Entry, Ledger, Line, Span};
 pub use mesh::{Layout, Mesh};

@@ -1,9 +1,9 @@
 //! The letters of a driver.
 use super::desk::Doing;
 use super::driver::Driver;
-use super::letters::{Envelope, Letter};
 use super::wire::{Awaited, Transfer};
 use crate::error::{Error, Result};
+use crate::letters::{Envelope, Letter};
 
 impl Driver {
     /// # Errors

@@ -9,9 +9,7 @@
 mod desk;
 mod driver;
 mod job;
-mod letters;
 mod mail;
-mod registrar;
 mod run;
 mod signal;
 mod ticket;

@@ -1,6 +1,7 @@
 //! The table of everything that could hang: each ends in an error on every rank that
 //! names the ranks and what they were calling.
-use comm::{Error, Group, Reduce, Result, launch};
+use super::launch;
+use comm::{Error, Group, Reduce, Result};
 use half::f16;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

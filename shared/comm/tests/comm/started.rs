@@ -1,6 +1,7 @@
 //! Calls that are started and waited for later: they overtake others, keep their
 //! memory, and are booked as hidden.
-use comm::{Reduce, Result, launch};
+use super::launch;
+use comm::{Reduce, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,0 +1,6 @@
+//! Calls that NCCL carries, with a NCCL and GPUs that are made of threads and of memory
+//! that they share: no GPU is needed. (What NCCL does on a GPU is seen on a machine
+//! that has some.)
+mod device;
+mod gpu;
+mod host;
