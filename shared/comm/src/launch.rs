@@ -2,7 +2,7 @@
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::group::Group;
-use crate::processes::processes;
+use crate::processes::{Started, started};
 use crate::threads::Threads;
 use crate::world::World;
 use std::any::Any;
@@ -33,9 +33,15 @@ pub fn launch<T: Send, E: Display + Send>(
     ranks: usize,
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
-    match processes()? {
+    match started()? {
         #[cfg(feature = "mpi")]
-        Some(processes) => crate::mpi::launch(ranks, processes, f),
+        Started::Mpi(processes) => crate::mpi::launch(ranks, processes, f),
+        #[cfg(feature = "cuda")]
+        Started::Job(job) if job.size > 1 => Err(Error::new(format!(
+            "{} started {} processes, between which only NCCL carries calls, and this \
+             launch has no GPUs: ask for them (`comm::launch_on`), or use mpirun",
+            job.by, job.size
+        ))),
         _ => launch_threads(ranks, f),
     }
 }
@@ -55,7 +61,13 @@ pub fn launch_on<T: Send, E: Display + Send>(
     ranks: usize,
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
-    use crate::nccl::{Nccl, Shared};
+    use crate::nccl::{Nccl, Shared, launch};
+    match started()? {
+        #[cfg(feature = "mpi")]
+        Started::Mpi(processes) => return crate::mpi::launch(ranks, processes, f),
+        Started::Job(job) if job.size > 1 => return launch(&job, gpus, ranks, f),
+        _ => {}
+    }
     // Nobody to talk to: NCCL is not needed.
     if ranks < 2 || gpus.count() < ranks {
         return launch_threads(ranks, f);
@@ -155,6 +167,29 @@ pub(crate) fn outcome<T>(
         std::mem::forget(panic);
         Err(why)
     })
+}
+
+/// What the launch of one process comes to, when all ranks have returned: `failure` is
+/// why calls of all failed, and which rank said so. Ends the process if that is told
+/// elsewhere.
+#[cfg(any(feature = "mpi", feature = "cuda"))]
+pub(crate) fn verdict<T>(
+    rank: usize,
+    result: Result<T, String>,
+    failure: Option<(usize, Error)>,
+) -> Result<T, Error> {
+    let Some((origin, first)) = failure else { return result.map_err(Error::new) };
+    let text = first.to_string();
+    // All ranks may have failed alike: that is told once.
+    let alike = |own: &str| {
+        let said = own.split_once(": ").map_or(own, |(_rank, said)| said);
+        own.contains(&text) || text.contains(said)
+    };
+    match result {
+        Err(own) if !alike(&own) => Err(Error::new(format!("{text}\nand then {own}"))),
+        _ if origin == rank => Err(first),
+        _ => std::process::exit(1),
+    }
 }
 
 /// The message of a panic.

@@ -10,13 +10,6 @@ use std::sync::{Mutex, PoisonError};
 /// Calls of one kind, in order: a group's, or messages between two of its places.
 pub(crate) type Stream = (u64, Option<[usize; 2]>);
 
-/// One of them, in its launch.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Envelope {
-    pub launch: u64,
-    pub letter: Letter,
-}
-
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) enum Letter {
     /// To rank 0, when it watches all calls: I have made my part of this one.

@@ -66,6 +66,8 @@ mod pending;
 mod processes;
 #[cfg(any(feature = "mpi", feature = "cuda"))]
 mod registrar;
+#[cfg(any(feature = "cuda", test))]
+mod rendezvous;
 mod tensors;
 mod threads;
 mod world;

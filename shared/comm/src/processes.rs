@@ -1,12 +1,33 @@
 //! What started this process.
 use crate::error::{Error, Result};
+#[cfg(feature = "cuda")]
+pub(crate) use job::Job;
 
-/// Where launchers say how many processes they started: Open MPI's, and those that
-/// speak PMI (MPICH, Slurm).
+#[cfg(any(feature = "cuda", test))]
+mod job;
+
+/// Where MPI's launchers say how many processes they started: Open MPI's, and those
+/// that speak PMI (MPICH, Slurm).
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
+/// Where others do, and what these are called.
+const OTHER_SIZES: [(&str, &str); 2] =
+    [("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")];
+
 /// Where they say how many of these are on this host.
-const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
+const LOCAL_SIZES: [&str; 3] =
+    ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "LOCAL_WORLD_SIZE"];
+
+/// Who started this process, and others.
+pub(crate) enum Started {
+    /// Nobody that is known here.
+    Alone,
+    /// mpirun, so many.
+    #[cfg(feature = "mpi")]
+    Mpi(usize),
+    #[cfg(feature = "cuda")]
+    Job(Job),
+}
 
 /// How many of `ranks` share this host, and so its cores: all of them, if they are
 /// threads; if they are processes, as many as the launcher says.
@@ -16,27 +37,56 @@ pub fn ranks_here(ranks: usize) -> usize {
     here.unwrap_or(ranks)
 }
 
-/// How many processes `mpirun` started, of which this is one; `None` if this one was
-/// started by itself. Each of them is one rank of a [`launch`](crate::launch) then, so
-/// that this is the number of ranks to ask for.
+/// How many processes `mpirun` started, of which this is one, or in a build with the
+/// feature `cuda` `torchrun` or `srun`; `None` if this one was started by itself. Each
+/// of them is one rank of a [`launch`](crate::launch) then, so that this is the number
+/// of ranks to ask for.
 ///
 /// # Errors
-/// `mpirun` started several, and this program cannot talk to the others: it was built
-/// without the feature `mpi`. (Each would be the whole run by itself.)
+/// Several were started, and this program cannot talk to the others: it was built
+/// without the feature `mpi`, or `cuda`. (Each would be the whole run by itself.) Or
+/// what the launcher says of them is not enough, or contradicts itself.
 pub fn processes() -> Result<Option<usize>> {
-    let found = SIZES.iter().find_map(|name| Some((*name, std::env::var(name).ok()?)));
-    let Some((name, size)) = found else { return Ok(None) };
-    let Some(size) = size.parse().ok().filter(|n| *n > 0) else {
-        return Err(Error::new(format!("{name} is `{size}`, expected a number")));
-    };
-    if cfg!(feature = "mpi") {
-        return Ok(Some(size));
+    Ok(match started()? {
+        Started::Alone => None,
+        #[cfg(feature = "mpi")]
+        Started::Mpi(processes) => Some(processes),
+        #[cfg(feature = "cuda")]
+        Started::Job(job) => Some(job.size),
+    })
+}
+
+/// # Errors
+/// As for [`processes`].
+pub(crate) fn started() -> Result<Started> {
+    let get = |name: &str| std::env::var(name).ok();
+    let size = |(name, by): (&'static str, &'static str)| Some((name, by, get(name)?));
+    let mpi = SIZES.into_iter().find_map(|name| size((name, "mpirun")));
+    if let (Some((name, _, text)), true) = (&mpi, cfg!(feature = "mpi")) {
+        let _size = number(name, text)?;
+        #[cfg(feature = "mpi")]
+        return Ok(Started::Mpi(_size));
     }
+    #[cfg(feature = "cuda")]
+    if let Some(job) = job::read(&get)? {
+        return Ok(Started::Job(job));
+    }
+    let other = OTHER_SIZES.into_iter().find_map(size);
+    let Some((name, by, text)) = mpi.or(other) else { return Ok(Started::Alone) };
+    let size = number(name, &text)?;
     if size == 1 {
-        return Ok(None);
+        return Ok(Started::Alone);
     }
+    let feature = if by == "mpirun" { "mpi" } else { "cuda" };
     Err(Error::new(format!(
         "{size} processes were started ({name}), but this program was built for one: \
-         build it with `--features mpi`, or start it without mpirun"
+         build it with `--features {feature}`, or start it without {by}"
     )))
+}
+
+fn number(name: &str, text: &str) -> Result<usize> {
+    text.parse()
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or_else(|| Error::new(format!("{name} is `{text}`, expected a number")))
 }

@@ -1,5 +1,6 @@
 //! What ranks tell each other beside the data: NCCL itself says nothing of who failed,
 //! or of what others call.
+use super::seat::Seat;
 use crate::call::Call;
 use crate::engine::Part;
 use crate::error::{Error, Result};
@@ -19,19 +20,17 @@ pub(super) trait Board: Send + Sync {
     /// # Errors
     /// It disagrees with what others have posted, or an earlier call has failed.
     fn post(&self, part: &Part, call: &Call) -> Result<Option<Arc<Slot>>>;
-    /// Waits until all members have posted theirs, if calls are compared. `sleeps`: it
-    /// is the rank that does, and not its lane while the rank may go on.
-    ///
-    /// # Errors
-    /// They never will.
-    fn agreed(&self, part: &Part, slot: Option<&Arc<Slot>>, sleeps: bool)
-    -> Result<()>;
+    /// Whether all members have posted theirs; of calls that are not compared, yes.
+    fn has_agreed(&self, seat: &Seat) -> bool;
+    /// The rank waits for that call: returns when all have posted theirs, if it is
+    /// known; or will never.
+    fn waits(&self, seat: &Seat);
     /// That call is over.
-    fn over(&self, part: &Part);
+    fn over(&self, seat: &Seat);
     /// Whether that call will never be made, as far as is known.
-    fn is_hopeless(&self, part: &Part, slot: Option<&Arc<Slot>>) -> bool;
+    fn is_hopeless(&self, seat: &Seat) -> bool;
     /// Why no call can be made any more; or why this one will never be.
-    fn failure(&self, part: Option<&Part>) -> Option<Error>;
+    fn failure(&self, seat: Option<&Seat>) -> Option<Error>;
     /// Fails all calls of all ranks; returns why the first failed.
     fn fail(&self, error: Error) -> Error;
     /// Lets all ranks know bytes under a name.
@@ -68,16 +67,26 @@ impl Board for Local {
         let (slot, _) = self.world.post(part.clone(), call.clone())?;
         Ok(Some(slot))
     }
-    fn agreed(&self, _: &Part, slot: Option<&Arc<Slot>>, sleeps: bool) -> Result<()> {
-        let Some(slot) = slot else { return Ok(()) };
-        self.world.wait(slot, sleeps.then_some(self.rank), Slot::is_ready)
+    fn has_agreed(&self, seat: &Seat) -> bool {
+        seat.slot.as_ref().is_none_or(|slot| slot.is_ready())
     }
-    fn over(&self, _: &Part) {}
-    fn is_hopeless(&self, _: &Part, slot: Option<&Arc<Slot>>) -> bool {
-        slot.is_some_and(|slot| self.world.is_hopeless(slot))
+    fn waits(&self, seat: &Seat) {
+        if let Some(slot) = &seat.slot {
+            // That it is in vain is a failure, of which the lane hears as well.
+            let _ = self.world.wait(slot, Some(self.rank), Slot::is_ready);
+        }
     }
-    fn failure(&self, _: Option<&Part>) -> Option<Error> {
-        self.world.failure()
+    fn over(&self, _: &Seat) {}
+    fn is_hopeless(&self, seat: &Seat) -> bool {
+        seat.slot.as_ref().is_some_and(|slot| self.world.is_hopeless(slot))
+    }
+    fn failure(&self, seat: Option<&Seat>) -> Option<Error> {
+        self.world.failure().or_else(|| {
+            // Nobody will wait for it, and find that out: its rank has forgotten it.
+            let gone = self.world.has_returned(self.rank);
+            let seat = seat.filter(|seat| gone && self.is_hopeless(seat))?;
+            Some(Error::new(format!("{}: not all have made it", seat.name())))
+        })
     }
     fn fail(&self, error: Error) -> Error {
         self.world.give_up(error.clone());

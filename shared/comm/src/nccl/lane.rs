@@ -88,7 +88,7 @@ impl Lane {
             self.turn = Instant::now();
         }
         self.air.push_back(seat.clone());
-        self.board.agreed(&seat.part, seat.slot.as_ref(), false)?;
+        self.until(|lane| Ok(lane.board.has_agreed(&seat)))?;
         if seat.is_of_host() || seat.is_empty() {
             // A copy from the processor's memory may wait for the stream inside the
             // driver, where nobody could end it.
@@ -154,7 +154,11 @@ impl Lane {
         while !so(self)? {
             self.look()?;
             looks += 1;
-            std::thread::sleep(pause(looks));
+            if looks < LOOKS {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(PAUSE);
+            }
         }
         Ok(())
     }
@@ -172,7 +176,7 @@ impl Lane {
             self.land();
         }
         let first = self.air.front();
-        if let Some(failure) = self.board.failure(first.map(|seat| &seat.part)) {
+        if let Some(failure) = self.board.failure(self.air.back().map(|seat| &**seat)) {
             return Err(failure);
         }
         if let Some(way) = &self.way {
@@ -191,7 +195,7 @@ impl Lane {
     /// The first call in the air is over.
     fn land(&mut self) {
         let Some(seat) = self.air.pop_front() else { return };
-        self.board.over(&seat.part);
+        self.board.over(&seat);
         seat.end(Ok(()));
         self.turn = Instant::now();
     }

@@ -54,6 +54,8 @@ mod board;
 mod communicator;
 mod lane;
 mod library;
+mod processes;
+mod remote;
 mod seat;
 mod way;
 
@@ -71,6 +73,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+
+pub(crate) use processes::launch;
 
 /// One rank's lanes.
 pub(crate) struct Nccl {
@@ -212,7 +216,7 @@ impl Flight for Flying {
         let seat = &self.seat;
         // Says that this rank waits. If it is in vain, the lane hears that, too, and
         // is the one to say when the memory is free.
-        let _ = self.board.agreed(&seat.part, seat.slot.as_ref(), true);
+        self.board.waits(seat);
         let Some(end) = seat.wait()? else { return Ok(()) };
         self.gpu.kernels().follow(&*end).map_err(|why| {
             self.board.fail(Error::new(format!("{}: {why}", seat.name())))
@@ -220,8 +224,7 @@ impl Flight for Flying {
     }
     fn is_over(&self) -> bool {
         let seat = &self.seat;
-        seat.has_ended().unwrap_or(true)
-            || self.board.is_hopeless(&seat.part, seat.slot.as_ref())
+        seat.has_ended().unwrap_or(true) || self.board.is_hopeless(seat)
     }
     fn over_at(&self) -> Option<Instant> {
         self.seat.over_at()

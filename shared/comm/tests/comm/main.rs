@@ -5,5 +5,6 @@ mod disagreement;
 mod mesh;
 mod started;
 mod tensors;
+mod threads;
 
 use comm::launch;
