@@ -8,7 +8,7 @@
 use super::board::Board;
 use super::seat::Seat;
 use crate::call::Call;
-use crate::engine::{Key, Part};
+use crate::engine::{HINT, Key, Part};
 use crate::error::{Error, Result};
 use crate::letters::{Description, Letter, Stream};
 use crate::registrar::Registrar;
@@ -249,8 +249,10 @@ impl Board for Remote {
         }
         let rank = state.gone_without(&seat?.part)?;
         let (own, name) = (self.office.rank, seat?.name());
-        let why = format!("rank {own} waits in vain: rank {rank} has returned: {name}");
-        Some(Error::new(why))
+        Some(Error::new(format!(
+            "rank {own} waits for what will never be called:\n  rank {own}: {name}; \
+             waits for rank {rank}\n  rank {rank}: has returned{HINT}"
+        )))
     }
     fn fail(&self, error: Error) -> Error {
         let letter = Letter::GivesUp(error.to_string());

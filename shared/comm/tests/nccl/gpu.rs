@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
@@ -40,8 +39,7 @@ impl Gpus for Fakes {
         if ordinal >= self.count {
             return Err(format!("there are {}", self.count));
         }
-        let kernels = Arc::new(FakeStream::new(self.memory == Memory::Gpu));
-        Ok(Arc::new(FakeGpu { kernels, memory: self.memory }))
+        Ok(Arc::new(FakeGpu::new(self.memory)))
     }
     fn nccl(&self) -> Option<PathBuf> {
         Some(library())
@@ -56,27 +54,39 @@ pub fn library() -> PathBuf {
         if let Some(path) = std::env::var_os("FAKE_NCCL") {
             return path.into();
         }
-        let name = format!("fake-nccl-{}.so", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nccl/fake.c");
-        let made = Command::new("cc")
-            .args(["-std=gnu11", "-O1", "-fwrapv", "-ffp-contract=off", "-fPIC"])
-            .args(["-shared", "-Wall", "-Wextra", "-Werror", source, "-o"])
-            .arg(&path)
-            .arg("-lm")
-            .output()
-            .expect("a C compiler: rustc needs one, too");
-        let said = String::from_utf8_lossy(&made.stderr);
-        assert!(made.status.success(), "{said}");
-        path
+        compile("")
     });
     made.clone()
+}
+
+/// Compiles it, with a flag of its own.
+pub fn compile(flag: &str) -> PathBuf {
+    let name = format!("fake-nccl-{}{flag}.so", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nccl/fake.c");
+    let made = Command::new("cc")
+        .args(["-std=gnu11", "-O1", "-fwrapv", "-ffp-contract=off", "-fPIC"])
+        .args(["-shared", "-Wall", "-Wextra", "-Werror", source, "-o"])
+        .arg(&path)
+        .args(["-lm"].iter().chain([flag].iter().filter(|flag| !flag.is_empty())))
+        .output()
+        .expect("a C compiler: rustc needs one, too");
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    path
 }
 
 /// Of a test's own, to look at its streams.
 pub struct FakeGpu {
     pub kernels: Arc<FakeStream>,
     pub memory: Memory,
+}
+
+impl FakeGpu {
+    pub fn new(memory: Memory) -> FakeGpu {
+        let kernels = Arc::new(FakeStream::new(memory == Memory::Gpu));
+        FakeGpu { kernels, memory }
+    }
 }
 
 impl Gpu for FakeGpu {
@@ -141,9 +151,8 @@ impl FakeStream {
 
 /// Bytes that are in use, by their address.
 static BUFFERS: Mutex<Option<HashMap<usize, Vec<u64>>>> = Mutex::new(None);
-/// How many were given out, and how many are in use.
-pub static GIVEN: AtomicUsize = AtomicUsize::new(0);
 
+/// How many there are of these.
 pub fn in_use() -> usize {
     BUFFERS.lock().unwrap().as_ref().map_or(0, HashMap::len)
 }
@@ -171,7 +180,6 @@ impl Stream for FakeStream {
     fn alloc(&self, bytes: usize) -> Outcome<usize> {
         let buffer = vec![0u64; bytes.div_ceil(8)];
         let at = buffer.as_ptr().addr();
-        GIVEN.fetch_add(1, Ordering::Relaxed);
         BUFFERS.lock().unwrap().get_or_insert_default().insert(at, buffer);
         Ok(std::ptr::with_exposed_provenance::<u8>(at).addr())
     }

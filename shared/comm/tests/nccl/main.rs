@@ -4,3 +4,5 @@
 mod device;
 mod gpu;
 mod host;
+mod lanes;
+mod processes;
