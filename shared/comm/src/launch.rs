@@ -34,6 +34,7 @@ pub fn launch<T: Send, E: Display + Send>(
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
     match started()? {
+        Started::Alone => launch_threads(ranks, f),
         #[cfg(feature = "mpi")]
         Started::Mpi(processes) => crate::mpi::launch(ranks, processes, f),
         #[cfg(feature = "cuda")]
@@ -42,7 +43,8 @@ pub fn launch<T: Send, E: Display + Send>(
              launch has no GPUs: ask for them (`comm::launch_on`), or use mpirun",
             job.by, job.size
         ))),
-        _ => launch_threads(ranks, f),
+        #[cfg(feature = "cuda")]
+        Started::Job(_) => launch_threads(ranks, f),
     }
 }
 
