@@ -25,7 +25,7 @@ pub fn validation_loss(
         }
         let batch = data.batch(first as u64, micro_batch.min(sequences - first))?;
         let sum = model.loss(&batch, 1.0)?;
-        loss += sum.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        loss += ops::scalar(&sum)?;
         tokens += batch.target_count();
     }
     Ok((tokens > 0).then(|| loss / tokens as f64))
@@ -64,7 +64,7 @@ pub fn sample(
             document_starts: None,
         };
         let logits = model.logits(&batch)?.squeeze(0)?.get(seen.len() - 1)?;
-        let logits = logits.to_dtype(DType::F64)?;
+        let logits = ops::here(&logits)?.to_dtype(DType::F64)?;
         let max = logits.max_all()?.to_scalar::<f64>()?;
         let weights = ((logits - max)? / TEMPERATURE)?.exp()?.to_vec1()?;
         let next = draw(&weights, uniform(&mut random));

@@ -40,13 +40,13 @@ impl AdamW {
     /// # Errors
     /// A parameter received no gradient.
     pub fn grad_norm(&self, params: &Params) -> Result<f64> {
-        let mut squares = 0.0;
+        let mut squares = ops::Squares::default();
         for param in params.iter().filter(|param| param.shard().counts()) {
-            squares += with_float!(param.dtype()?, T => {
-                Result::Ok(ops::sum_of_squares(&param.grad::<<T as Element>::Acc>()?))
+            with_float!(param.dtype()?, T => {
+                squares.add(&param.grad::<<T as Element>::Acc>()?)
             })?;
         }
-        Ok(squares.sqrt())
+        Ok(squares.sum()?.sqrt())
     }
     /// Moves every parameter; `grad_norm` is the norm of the gradient.
     pub fn step(

@@ -3,7 +3,6 @@ use crate::config::Config;
 use crate::model::Transformer;
 use crate::optimizer::{AdamW, Hyper};
 use anyhow::{Result, ensure};
-use candle_core::DType;
 use corpus::Split;
 use params::Params;
 use runlog::{Interrupt, RunLog, Step};
@@ -51,7 +50,7 @@ pub fn train(
             // The first of a step overwrites what was there: `begin_step` said so.
             let (micro_loss, tape) = ops::record(|| model.loss(batch, scale))?;
             tape.backward(&micro_loss)?;
-            loss += micro_loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            loss += ops::scalar(&micro_loss)?;
             ensure!(
                 loss.is_finite(),
                 "step {step}, micro-batch {i}: the loss is {loss}; {DIVERGED}"

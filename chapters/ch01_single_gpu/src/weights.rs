@@ -12,9 +12,10 @@ pub fn load(params: &Params, files: &Weights) -> Result<()> {
     for param in params.iter() {
         let shard = param.shard();
         with_float!(param.dtype()?, T => {
-            let mut values = param.values_mut::<T>()?;
-            let (shape, offset) = (&shard.global_shape, &shard.offset);
-            files.read(&shard.name, shape, offset, &shard.shape, &mut values)
+            param.set::<T, _>(|values| {
+                let (shape, offset) = (&shard.global_shape, &shard.offset);
+                files.read(&shard.name, shape, offset, &shard.shape, values)
+            })
         })?;
     }
     Ok(())
@@ -37,7 +38,7 @@ pub fn save(
     let tensors: Vec<TensorSpec> = params.iter().map(spec).collect();
     hub::save(folder, model, Dtype::F32, &tensors, |tensor, file| {
         let Some(param) = params.get(&tensor.name) else { return Ok(()) };
-        with_float!(param.dtype()?, T => file.write::<T>(&param.values::<T>()?))
+        with_float!(param.dtype()?, T => file.write::<T>(&param.values::<T>()?.here()?))
     })?;
     tokenizer.save(folder)
 }

@@ -4,7 +4,6 @@ use crate::loss_scale::LossScale;
 use crate::model::Transformer;
 use crate::optimizer::{AdamW, Hyper};
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::DType;
 use corpus::Split;
 use params::Params;
 use runlog::{Interrupt, RunLog, Step};
@@ -59,7 +58,7 @@ pub fn train(
             // The first of a step overwrites what was there: `begin_step` said so.
             let (micro_loss, tape) = ops::record(|| model.loss(batch, scale))?;
             tape.backward(&micro_loss)?;
-            let scaled = micro_loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            let scaled = ops::scalar(&micro_loss)?;
             loss += scaled / loss_scaled_by;
             ensure!(
                 loss.is_finite(),

@@ -1,5 +1,5 @@
 //! Puts everything together and trains.
-use crate::config::{Config, Precision};
+use crate::config::{Config, Device};
 use crate::inputs::{self, Inputs};
 use crate::loss_scale::LossScale;
 use crate::recompute::Recompute;
@@ -38,6 +38,10 @@ pub fn run(config: &Config) -> Result<Outcome> {
         threads => threads,
     };
     let _threads = ops::threads::own(threads);
+    let device = match config.device {
+        Device::Cpu => None,
+        Device::Gpu => Some(ops::device::own(0, 1)?),
+    };
 
     let inputs = inputs::open(config)?;
     let dtype = config.precision.dtype();
@@ -58,9 +62,12 @@ pub fn run(config: &Config) -> Result<Outcome> {
         weights::load(&params, files)?;
     }
     let mut optimizer = optimizer::AdamW::new(&params)?;
-    let mut log = RunLog::start(log_options(config, &inputs, &params))?;
+    let mut log = RunLog::start(log_options(config, &inputs, &params)?)?;
     if !config.quiet {
         log.say(&introduction(config, &inputs, &params));
+        if let Some(device) = &device {
+            log.say(&format!("computes on {}", device.name()));
+        }
     }
 
     let mut steps = vec![];
@@ -142,16 +149,16 @@ pub fn flops_per_token(model: &ModelConfig, seq_len: usize) -> f64 {
     (6 * elements + 6 * model.num_hidden_layers * seq_len * channels) as f64
 }
 
-fn log_options(config: &Config, inputs: &Inputs, params: &Params) -> runlog::Options {
-    runlog::Options {
+fn log_options(
+    config: &Config,
+    inputs: &Inputs,
+    params: &Params,
+) -> Result<runlog::Options> {
+    Ok(runlog::Options {
         steps: config.steps,
         flops_per_token: flops_per_token(&inputs.model, config.seq_len),
         // What the best matrix product reaches on this machine.
-        peak_flops: match config.precision {
-            Precision::Fp64 => ops::tune::peak_flops::<f64>(),
-            // A CPU multiplies 16-bit numbers as fp32.
-            _ => ops::tune::peak_flops::<f32>(),
-        },
+        peak_flops: ops::tune::peak_flops(config.precision.dtype())?,
         convention: "causal attention by half, peak measured".into(),
         jsonl: config.log.clone(),
         tensorboard: config.tensorboard.clone(),
@@ -161,7 +168,7 @@ fn log_options(config: &Config, inputs: &Inputs, params: &Params) -> runlog::Opt
             "max_lr": inputs.max_lr,
         }),
         quiet: config.quiet,
-    }
+    })
 }
 
 fn show_sample(

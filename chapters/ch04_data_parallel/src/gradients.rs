@@ -55,15 +55,13 @@ impl Gradients<'_> {
     /// # Errors
     /// A gradient is missing or in use.
     pub fn are_finite(&self) -> Result<bool> {
+        let mut squares = ops::Squares::default();
         for param in self.params.iter() {
-            let squares = with_float!(param.dtype()?, T => {
-                ops::sum_of_squares(&param.grad::<<T as Element>::Acc>()?)
-            });
-            if !squares.is_finite() {
-                return Ok(false);
-            }
+            with_float!(param.dtype()?, T => {
+                squares.add(&param.grad::<<T as Element>::Acc>()?)
+            })?;
         }
-        Ok(true)
+        Ok(squares.sum()?.is_finite())
     }
     /// Starts what is left, and waits for all.
     ///

@@ -15,7 +15,8 @@ pub fn check_equal(params: &Params, group: &Group) -> Result<()> {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for flat in &params.flats {
         with_float!(flat.values.dtype(), T => {
-            for value in flat.values.read::<T>(0..flat.values.len())?.iter() {
+            let values = flat.values.read::<T>(0..flat.values.len())?;
+            for value in values.here()?.iter() {
                 let bits = value.widen().f64().to_bits();
                 hash = (hash ^ bits).wrapping_mul(0x0000_0100_0000_01b3);
             }

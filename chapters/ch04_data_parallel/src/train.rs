@@ -5,7 +5,6 @@ use crate::loss_scale::LossScale;
 use crate::model::Transformer;
 use crate::optimizer::{AdamW, Hyper};
 use anyhow::{Error, Result, anyhow};
-use candle_core::DType;
 use comm::{Group, Mesh, Reduce};
 use corpus::Split;
 use params::Params;
@@ -82,7 +81,7 @@ pub fn train(
                 let now = last && config.overlap == Switch::On;
                 if now { gradients.start(bucket) } else { Ok(()) }
             })?;
-            let scaled = micro_loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            let scaled = ops::scalar(&micro_loss)?;
             loss[0] += scaled / loss_scaled_by;
             let number = peers.rank() + i * peers.size();
             if !loss[0].is_finite() {

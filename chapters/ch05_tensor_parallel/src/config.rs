@@ -128,6 +128,10 @@ pub struct Config {
     #[arg(long, value_name = "LAYERS")]
     pub recompute_layers: Option<usize>,
 
+    /// What computes: this machine's processor, or its GPUs
+    #[arg(long, value_enum, default_value = DEVICE)]
+    pub device: Device,
+
     /// Decides the first weights, the order of the data and the sample
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -168,6 +172,19 @@ pub struct Config {
     /// Show neither progress nor sample
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// GPUs, in a program that was built for them.
+const DEVICE: &str = if cfg!(feature = "cuda") { "gpu" } else { "cpu" };
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// A GPU.
+    Gpu,
 }
 
 /// A type of numbers.
@@ -271,6 +288,12 @@ impl Config {
                 "{flag} is 0, which leaves nothing to train: expected at least 1"
             );
         }
+        ensure!(
+            self.device == Device::Cpu
+                || matches!(self.precision, Precision::Fp32 | Precision::Bf16),
+            "--device gpu computes in fp32 or bf16: choose it by --precision, or leave out \
+             --device gpu"
+        );
         for (flag, threads) in
             [("--threads", self.threads), ("--workers", self.workers)]
         {

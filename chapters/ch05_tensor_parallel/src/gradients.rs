@@ -61,15 +61,13 @@ impl Gradients<'_> {
     /// # Errors
     /// A gradient is missing or in use.
     pub fn are_finite(&self) -> Result<bool> {
+        let mut squares = ops::Squares::default();
         for param in self.params.iter() {
-            let squares = with_float!(param.dtype()?, T => {
-                ops::sum_of_squares(&param.grad::<<T as Element>::Acc>()?)
-            });
-            if !squares.is_finite() {
-                return Ok(false);
-            }
+            with_float!(param.dtype()?, T => {
+                squares.add(&param.grad::<<T as Element>::Acc>()?)
+            })?;
         }
-        Ok(true)
+        Ok(squares.sum()?.is_finite())
     }
     /// Starts what is left, waits for all, and sums what is still in parts.
     ///
@@ -102,7 +100,7 @@ fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
         let _tag = memory::tag(memory::Family::Scratch);
         let mut all: Vec<A> = vec![];
         for param in params {
-            all.extend_from_slice(&param.grad::<A>()?);
+            all.extend_from_slice(&param.grad::<A>()?.here()?);
         }
         group.all_reduce("partial gradients", &mut all, Reduce::Sum)?;
         let mut rest = &all[..];
@@ -110,7 +108,9 @@ fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
             let (sum, others) = rest.split_at(param.shard().elements());
             rest = others;
             let one = slice::from_ref(*param);
-            accumulate::<A>(one, |grad, _| grad.copy_from_slice(sum))?;
+            let mut copied = Ok(());
+            accumulate::<A>(one, |grad, _| copied = ops::copy(sum, grad))?;
+            copied?;
         }
         Ok(())
     })

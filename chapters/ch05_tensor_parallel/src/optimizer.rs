@@ -54,12 +54,13 @@ impl AdamW {
     /// # Errors
     /// A parameter received no gradient, or another rank failed.
     pub fn grad_norm(&self, params: &Params) -> Result<f64> {
-        let mut squares = [0.0];
+        let mut squares = ops::Squares::default();
         for param in params.iter().filter(|param| param.shard().counts()) {
-            squares[0] += with_float!(param.dtype()?, T => {
-                Result::Ok(ops::sum_of_squares(&param.grad::<<T as Element>::Acc>()?))
+            with_float!(param.dtype()?, T => {
+                squares.add(&param.grad::<<T as Element>::Acc>()?)
             })?;
         }
+        let mut squares = [squares.sum()?];
         self.group.all_reduce("gradient norm", &mut squares, Reduce::Sum)?;
         Ok(squares[0].sqrt())
     }
@@ -107,9 +108,7 @@ impl AdamW {
                     ops::adamw(&adamw, &mut weights, &grad, first, second);
                     if master.is_some() {
                         let mut values = param.values_mut::<T>()?;
-                        for (value, weight) in values.iter_mut().zip(weights.iter()) {
-                            *value = T::narrow(*weight);
-                        }
+                        ops::narrow(&weights, &mut values)?;
                     }
                     Result::Ok(())
                 })?;
@@ -126,10 +125,7 @@ fn master_of(values: &Arc<Buffer>) -> Result<Arc<Buffer>> {
     with_float!(values.dtype(), T => {
         let values = values.read::<T>(all.clone())?;
         let mut weights = master.write::<<T as Element>::Acc>(all)?;
-        for (weight, value) in weights.iter_mut().zip(values.iter()) {
-            *weight = value.widen();
-        }
-        Result::Ok(())
+        ops::widen(&values, &mut weights)
     })?;
     Ok(master)
 }

@@ -13,11 +13,12 @@ pub fn load(params: &Params, files: &Weights) -> Result<()> {
     for param in params.iter() {
         let shard = param.shard();
         with_float!(param.dtype()?, T => {
-            let mut values = param.values_mut::<T>()?;
-            let (held, padding) = values.split_at_mut(shard.held_elements());
-            padding.fill(T::default());
-            let (shape, offset) = (&shard.global_shape, &shard.offset);
-            files.read(&shard.name, shape, offset, &shard.held(), held)
+            param.set::<T, _>(|values| {
+                let (held, padding) = values.split_at_mut(shard.held_elements());
+                padding.fill(T::default());
+                let (shape, offset) = (&shard.global_shape, &shard.offset);
+                files.read(&shard.name, shape, offset, &shard.held(), held)
+            })
         })?;
     }
     Ok(())
@@ -82,7 +83,7 @@ fn slice(params: &Params, tensor: &TensorSpec) -> Result<(Vec<i64>, Vec<f32>)> {
     let place = [&shard.offset[..], &shard.held()].concat();
     let values = with_float!(param.dtype()?, T => {
         let values = param.values::<T>()?;
-        values[..shard.held_elements()].iter().map(|x| x.to::<f32>()).collect()
+        values.here()?[..shard.held_elements()].iter().map(|x| x.to::<f32>()).collect()
     });
     Ok((place.into_iter().map(|n| n as i64).collect(), values))
 }

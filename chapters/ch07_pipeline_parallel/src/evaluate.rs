@@ -81,7 +81,7 @@ pub fn sample(
         let mut next = [0];
         if let Some(logits) = pipeline.logits(&batch)? {
             let logits = logits.squeeze(0)?.get(seen.len() - 1)?;
-            let logits = logits.to_dtype(DType::F64)?;
+            let logits = ops::here(&logits)?.to_dtype(DType::F64)?;
             let max = logits.max_all()?.to_scalar::<f64>()?;
             let weights = ((logits - max)? / TEMPERATURE)?.exp()?.to_vec1()?;
             next = [draw(&weights, at)];

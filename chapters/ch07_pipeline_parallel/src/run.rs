@@ -1,5 +1,5 @@
 //! Puts everything together and trains.
-use crate::config::{Config, Precision, Switch};
+use crate::config::{Config, Device, Switch};
 use crate::inputs::{self, Inputs};
 use crate::loss_scale::LossScale;
 use crate::pipeline::Pipeline;
@@ -88,6 +88,13 @@ fn rank(
         threads => threads,
     };
     let _threads = ops::threads::own(threads);
+    let device = match config.device {
+        Device::Cpu => None,
+        Device::Gpu => {
+            let ranks = comm::ranks_here(world.size());
+            Some(ops::device::own(world.rank() % ranks, ranks)?)
+        }
+    };
 
     let dtype = config.precision.dtype();
     let layers = inputs.model.num_hidden_layers;
@@ -118,7 +125,7 @@ fn rank(
     let mut optimizer = optimizer::AdamW::new(&params, &mesh)?;
     // Measured by all at the same time.
     world.barrier("peak")?;
-    let mut peak = [peak_flops(config)];
+    let mut peak = [ops::tune::peak_flops(config.precision.dtype())?];
     world.all_reduce("peak", &mut peak, Reduce::Sum)?;
     // The first rank speaks for all.
     let mut log = match world.rank() {
@@ -127,6 +134,9 @@ fn rank(
     };
     if let (Some(log), false) = (&mut log, config.quiet) {
         log.say(&introduction(config, inputs));
+        if let Some(device) = &device {
+            log.say(&format!("computes on {}", device.name()));
+        }
         if config.pp > 1 {
             log.say(&picture(config)?);
         }
@@ -330,15 +340,6 @@ pub fn flops_per_token(model: &ModelConfig, seq_len: usize) -> f64 {
     }
     let channels = model.num_attention_heads * model.head_dim;
     (6 * elements + 6 * model.num_hidden_layers * seq_len * channels) as f64
-}
-
-/// What the best matrix product of this rank reaches, in FLOP/s.
-fn peak_flops(config: &Config) -> f64 {
-    match config.precision {
-        Precision::Fp64 => ops::tune::peak_flops::<f64>(),
-        // A CPU multiplies 16-bit numbers as fp32.
-        _ => ops::tune::peak_flops::<f32>(),
-    }
 }
 
 fn log_options(config: &Config, inputs: &Inputs, peak_flops: f64) -> runlog::Options {

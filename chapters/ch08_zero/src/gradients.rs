@@ -87,7 +87,7 @@ impl Gradients<'_> {
         with_float!(flat.values.dtype(), T => {
             let (group, sum) = (self.mesh.data(), Reduce::Sum);
             let mut data = flat.grads.write::<<T as Element>::Acc>(all)?;
-            data[flat.padding()].fill(Default::default());
+            ops::zero(&mut data[flat.padding()])?;
             let pending = match self.zero.stage {
                 0 => group.start_all_reduce("gradients", data, sum)?,
                 _ => group.start_reduce_scatter("gradients", data, sum)?,
@@ -125,10 +125,9 @@ impl Gradients<'_> {
                 let new = flat.grads.read::<<T as Element>::Acc>(own)?;
                 let mut sum = kept.write::<<T as Element>::Acc>(range)?;
                 match std::mem::replace(&mut self.begun[bucket], true) {
-                    false => sum.copy_from_slice(&new),
-                    true => sum.iter_mut().zip(&new[..]).for_each(|(s, x)| *s += *x),
+                    false => ops::copy(&new, &mut sum),
+                    true => ops::add_to(&mut sum, &new),
                 }
-                Result::Ok(())
             })?;
             flat.params.iter().for_each(Param::begin_step);
             flat.grads.release()?;
@@ -175,7 +174,7 @@ fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
         let _tag = memory::tag(memory::Family::Scratch);
         let mut all: Vec<A> = vec![];
         for param in params {
-            all.extend_from_slice(&param.grad::<A>()?);
+            all.extend_from_slice(&param.grad::<A>()?.here()?);
         }
         group.all_reduce("partial gradients", &mut all, Reduce::Sum)?;
         let mut rest = &all[..];
@@ -183,7 +182,9 @@ fn sum_parts(params: &[&Param], mesh: &Mesh, axis: &str) -> Result<()> {
             let (sum, others) = rest.split_at(param.shard().elements());
             rest = others;
             let one = slice::from_ref(*param);
-            accumulate::<A>(one, |grad, _| grad.copy_from_slice(sum))?;
+            let mut copied = Ok(());
+            accumulate::<A>(one, |grad, _| copied = ops::copy(sum, grad))?;
+            copied?;
         }
         Ok(())
     })

@@ -84,17 +84,18 @@ impl AdamW {
     /// # Errors
     /// A parameter received no gradient, or another rank failed.
     pub fn grad_norm(&self, params: &Params) -> Result<f64> {
-        let mut squares = [0.0];
+        let mut squares = ops::Squares::default();
         for (i, flat) in params.flats.iter().enumerate() {
             let own = self.zero.updated_here(i);
             for param in flat.params.iter().filter(|param| param.shard().counts()) {
                 let (grads, range) = self.zero.grads(i, overlap(&param.range()?, &own));
-                squares[0] += with_float!(param.dtype()?, T => {
+                with_float!(param.dtype()?, T => {
                     let grads = grads.read::<<T as Element>::Acc>(range)?;
-                    Result::Ok(ops::sum_of_squares(&grads))
+                    squares.add(&grads)
                 })?;
             }
         }
+        let mut squares = [squares.sum()?];
         self.group.all_reduce("gradient norm", &mut squares, Reduce::Sum)?;
         Ok(squares[0].sqrt())
     }
@@ -148,9 +149,7 @@ impl AdamW {
                     ops::adamw(&adamw, &mut weights, &grad, first, second);
                     if master.is_some() {
                         let mut values = values.write::<T>(values_range)?;
-                        for (value, weight) in values.iter_mut().zip(weights.iter()) {
-                            *value = T::narrow(*weight);
-                        }
+                        ops::narrow(&weights, &mut values)?;
                     }
                     Result::Ok(())
                 })?;
@@ -176,9 +175,6 @@ fn copy_wide(
     with_float!(values.dtype(), T => {
         let values = values.read::<T>(range)?;
         let mut weights = master.write::<<T as Element>::Acc>(0..master.len())?;
-        for (weight, value) in weights.iter_mut().zip(values.iter()) {
-            *weight = value.widen();
-        }
-        Result::Ok(())
+        ops::widen(&values, &mut weights)
     })
 }

@@ -165,7 +165,7 @@ impl Pipeline {
             let arrive = self.forward_through(chunk);
             let y = self.model.forward(chunk, x, batch, 1.0, arrive)?;
             if self.model.is_last(chunk) {
-                losses[0] += scalar(&y)?;
+                losses[0] += ops::scalar(&y)?;
             }
             Ok(y)
         })?;
@@ -273,11 +273,6 @@ impl Pipeline {
     }
 }
 
-/// A scalar tensor's number.
-fn scalar(x: &Tensor) -> Result<f64> {
-    x.to_dtype(DType::F64)?.to_scalar()
-}
-
 /// A step on its way.
 struct Step<'a> {
     pipeline: &'a Pipeline,
@@ -303,7 +298,7 @@ impl Step<'_> {
         // Backward needs no more of the output than which one it was.
         self.live.insert((chunk, micro), (Root::from(&y), tape));
         if model.is_last(chunk) {
-            self.losses[micro] = scalar(&y)?;
+            self.losses[micro] = ops::scalar(&y)?;
             return Ok(());
         }
         self.mail.send((Pass::Forward, chunk + 1, micro), y)

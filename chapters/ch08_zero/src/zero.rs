@@ -61,8 +61,7 @@ impl Zero {
         for flat in params.flats {
             // Gathered and compared with the rest, though it is of no parameter.
             with_float!(flat.values.dtype(), T => {
-                flat.values.write::<T>(flat.padding())?.fill(T::default());
-                Result::Ok(())
+                ops::zero(&mut flat.values.write::<T>(flat.padding())?)
             })?;
             let one = Params { flats: vec![flat] };
             fill(&one)?;
@@ -95,8 +94,9 @@ impl Zero {
         with_float!(flat.values.dtype(), T => {
             if self.stage >= 3 {
                 let kept = zeros(&flat.values, Family::Parameters)?;
-                kept.write::<T>(0..own.len())?
-                    .copy_from_slice(&flat.values.read::<T>(own.clone())?);
+                let all = flat.values.read::<T>(own.clone())?;
+                ops::copy(&all, &mut kept.write::<T>(0..own.len())?)?;
+                drop(all);
                 flat.values.release()?;
                 (own_values, whole) = (Some(kept), Whole::Away);
             }
@@ -169,8 +169,8 @@ impl Zero {
             with_float!(kept.values.dtype(), T => {
                 let mut values = kept.values.write::<T>(0..len)?;
                 if let Some(own) = &kept.own_values {
-                    values[self.own(len)]
-                        .copy_from_slice(&own.read::<T>(0..own.len())?);
+                    let own = own.read::<T>(0..own.len())?;
+                    ops::copy(&own, &mut values[self.own(len)])?;
                 }
                 let pending = self.group.start_all_gather("parameters", values)?;
                 let wait = Box::new(move || pending.wait().map(drop));

@@ -1,5 +1,6 @@
 //! What calls compute, each member a part of it, from the memory of all.
 use crate::call::{Call, Op, Reduce};
+use crate::device::{self, device};
 use crate::number::Number;
 use std::ops::Range;
 
@@ -50,6 +51,10 @@ unsafe fn reduce<T: Number>(
 
 /// Each member sums its part, for all of them.
 pub(crate) unsafe fn all_reduce<T: Number>(calls: &[&Call], place: usize) {
+    if let Some(on) = device(calls[place]) {
+        // SAFETY: the caller's.
+        return unsafe { device::all_reduce::<T>(on, calls, place) };
+    }
     let Op::AllReduce(how) = calls[place].op else { return };
     let range = part(calls[place].input.0, calls.len(), place);
     // SAFETY: the caller's; parts are disjoint, and each block is read before it is
@@ -69,6 +74,10 @@ pub(crate) unsafe fn all_reduce<T: Number>(calls: &[&Call], place: usize) {
 }
 
 pub(crate) unsafe fn reduce_scatter<T: Number>(calls: &[&Call], place: usize) {
+    if let Some(on) = device(calls[place]) {
+        // SAFETY: the caller's.
+        return unsafe { device::reduce_scatter::<T>(on, calls, place) };
+    }
     let Op::ReduceScatter(how) = calls[place].op else { return };
     let each = calls[place].output.0;
     // SAFETY: the caller's.
@@ -84,6 +93,10 @@ pub(crate) unsafe fn reduce_scatter<T: Number>(calls: &[&Call], place: usize) {
 }
 
 pub(crate) unsafe fn all_gather<T: Number>(calls: &[&Call], place: usize) {
+    if let Some(on) = device(calls[place]) {
+        // SAFETY: the caller's.
+        return unsafe { device::all_gather::<T>(on, calls, place) };
+    }
     for (from, call) in calls.iter().enumerate() {
         let n = call.input.0;
         let range = from * n..(from + 1) * n;
@@ -100,6 +113,10 @@ pub(crate) unsafe fn all_gather<T: Number>(calls: &[&Call], place: usize) {
 }
 
 pub(crate) unsafe fn all_to_all<T: Number>(calls: &[&Call], place: usize) {
+    if let Some(on) = device(calls[place]) {
+        // SAFETY: the caller's.
+        return unsafe { device::all_to_all::<T>(on, calls, place) };
+    }
     let mut at = 0;
     for call in calls {
         let start: usize = call.counts[0][..place].iter().sum();
@@ -114,6 +131,10 @@ pub(crate) unsafe fn all_to_all<T: Number>(calls: &[&Call], place: usize) {
 }
 
 pub(crate) unsafe fn broadcast<T: Number>(calls: &[&Call], place: usize) {
+    if let Some(on) = device(calls[place]) {
+        // SAFETY: the caller's.
+        return unsafe { device::broadcast::<T>(on, calls, place) };
+    }
     let Op::Broadcast { root } = calls[place].op else { return };
     if place != root {
         let n = calls[place].output.0;
@@ -128,6 +149,10 @@ pub(crate) unsafe fn broadcast<T: Number>(calls: &[&Call], place: usize) {
 pub(crate) unsafe fn message<T: Number>(calls: &[&Call], _: usize) {
     let end = |sends: bool| calls.iter().find(|c| matches!(c.op, Op::Send(_)) == sends);
     let (Some(from), Some(to)) = (end(true), end(false)) else { return };
+    if let Some(on) = device(from) {
+        // SAFETY: the caller's.
+        return unsafe { device::message::<T>(on, from, to) };
+    }
     let n = to.output.0;
     // SAFETY: the caller's.
     unsafe { to.output::<T>(0..n).copy_from_slice(from.input(0..n)) }

@@ -44,6 +44,7 @@
 
 mod call;
 mod collectives;
+mod device;
 mod engine;
 mod error;
 #[cfg(feature = "cuda")]

@@ -8,9 +8,10 @@ use crate::group::Group;
 use crate::number::Number;
 use crate::pending::{Lease, Pending};
 use candle_core::{
-    DType, Device, Layout, Result as CandleResult, Shape, Storage, Tensor, bail,
+    DType, Device, Error, Layout, Result as CandleResult, Shape, Storage, Tensor, bail,
 };
 use half::{bf16, f16};
+use memory::device;
 use std::ops::Deref;
 
 /// Calls a generic function with `T` bound to the type of a candle `DType`.
@@ -168,7 +169,8 @@ impl Group {
         self.check_other("recv", from)?;
         let shape = shape.into();
         with_number!(dtype, T => {
-            let mut out = uninit::<T>(shape.elem_count());
+            // On a rank that has a device, what is exchanged is in its memory.
+            let mut out = uninit::<T>(shape.elem_count(), dtype.is_float())?;
             self.message(Call::new(Op::Recv(from), family, &[], &mut out), from)?;
             Tensor::from_vec(out, shape, &Device::Cpu)
         })
@@ -233,11 +235,12 @@ impl Group {
         len: usize,
         started: bool,
     ) -> CandleResult<OnTensor<T>> {
-        let mut out = uninit::<T>(len);
         let storage = x.storage_and_layout();
         // The call has pointers into the tensor: `OnTensor` holds it until the call is
         // over, and nothing writes into a tensor once it is made.
         let input = elements::<T>(&storage)?;
+        let there = device::of(input.as_ptr()).is_some();
+        let mut out = uninit::<T>(len, there)?;
         let state = if started {
             let (lease, call) =
                 Lease::new(out, |out| Call::new(op, family, input, out));
@@ -251,16 +254,22 @@ impl Group {
     }
 }
 
-/// Memory for what others send.
-fn uninit<T: Number>(len: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(len);
+/// Memory for what others send: `there`, on this rank's device, if it has one.
+fn uninit<T: Number>(len: usize, there: bool) -> CandleResult<Vec<T>> {
+    let mut out = Vec::new();
+    let room = match there {
+        true => device::within(|| out.try_reserve_exact(len)),
+        false => out.try_reserve_exact(len),
+    };
+    let bytes = len * size_of::<T>();
+    room.map_err(|_| Error::Msg(format!("no memory for {bytes} bytes that are sent")))?;
     // SAFETY: numbers, of which every bit pattern is one and which nothing drops. They
     // are read only after a call has written all of them.
     #[allow(clippy::uninit_vec)]
     unsafe {
         out.set_len(len)
     };
-    out
+    Ok(out)
 }
 
 /// The elements of a tensor, from its storage and layout.
@@ -319,5 +328,19 @@ impl<T: Number> OnTensor<T> {
 
 /// `[a, b, ..]`, which `x` is seen as, to `[b, a, ..]`.
 fn swap(x: &Tensor, a: usize, b: usize) -> CandleResult<Tensor> {
-    x.reshape((a, b, ()))?.transpose(0, 1)?.contiguous()
+    let part = x.elem_count() / (a * b).max(1);
+    with_number!(x.dtype(), T => {
+        let storage = x.storage_and_layout();
+        let from = elements::<T>(&storage)?;
+        if device::of(from.as_ptr()).is_none() {
+            return x.reshape((a, b, ()))?.transpose(0, 1)?.contiguous();
+        }
+        let mut out = uninit::<T>(from.len(), true)?;
+        for (i, from) in from.chunks_exact(part.max(1)).enumerate() {
+            let to = out[(i % b * a + i / b) * part..].as_mut_ptr();
+            // SAFETY: both are of so many elements.
+            unsafe { device::copy(to, from.as_ptr(), part) }.map_err(Error::msg)?;
+        }
+        Tensor::from_vec(out, (b, a, part), &Device::Cpu)
+    })
 }

@@ -99,3 +99,40 @@ KERNEL(swiglu_backward, SwigluBackward) {
         dup[i] = u;
     }
 }
+
+typedef struct {
+    const float *x; // [n]
+    T *y;           // [n]
+    u64 n;
+} Narrow;
+
+// Four a thread, as in adamw.cu, if both begin where fours do.
+KERNEL(narrow_all, Narrow) {
+    u64 i = ((u64)blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    if (i + 4 <= a.n && packs(a.x) && (u64)a.y % sizeof(Four) == 0) {
+        Floats x = *(const Floats *)(a.x + i);
+        Four y;
+        for (int k = 0; k < 4; k++) y.at[k] = narrow(x.at[k]);
+        *(Four *)(a.y + i) = y;
+        return;
+    }
+    for (int k = 0; k < 4 && i < a.n; k++, i++) a.y[i] = narrow(a.x[i]);
+}
+
+typedef struct {
+    const T *x; // [n]
+    float *y;   // [n]
+    u64 n;
+} Widen;
+
+KERNEL(widen_all, Widen) {
+    u64 i = ((u64)blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    if (i + 4 <= a.n && packs(a.y) && (u64)a.x % sizeof(Four) == 0) {
+        Four x = *(const Four *)(a.x + i);
+        Floats y;
+        for (int k = 0; k < 4; k++) y.at[k] = widen(x.at[k]);
+        *(Floats *)(a.y + i) = y;
+        return;
+    }
+    for (int k = 0; k < 4 && i < a.n; k++, i++) a.y[i] = widen(a.x[i]);
+}

@@ -125,9 +125,10 @@ typedef struct {
     const RowSum *whole; // [rows]
     double *loss;        // [1]
     u64 rows;
+    double scale;
 } AddLosses;
 
-// Adds -ln softmax[target] of all rows to what is there. One block.
+// Adds scale times -ln softmax[target] of all rows to what is there. One block.
 KERNEL(add_losses, AddLosses) {
     SHARED(double, losses); // [blockDim]
     double loss = 0.0;
@@ -136,5 +137,5 @@ KERNEL(add_losses, AddLosses) {
         if (a.targets[i] != IGNORE) loss += logf(row.sum) - (row.target - row.max);
     }
     loss = block_sum_wide(loss, losses);
-    if (threadIdx.x == 0) *a.loss += loss;
+    if (threadIdx.x == 0) *a.loss += a.scale * loss;
 }

@@ -2,6 +2,7 @@
 //!
 //! Both libraries are loaded when they are first needed. This builds where there are
 //! none, and says what is missing when it runs.
+use crate::error::{Error, Result};
 use crate::launch::{Launch, Number, Ptr};
 use crate::source::{HEADERS, Source};
 use cudarc::driver::result::launch_kernel;
@@ -12,25 +13,8 @@ use cudarc::driver::{DevicePtr, DriverError, sys as driver};
 use cudarc::nvrtc::{Ptx, result as nvrtc, sys};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char};
-use std::fmt;
 use std::ptr::null_mut;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Why something could not be done; of a source that does not compile, also what the
-/// compiler says.
-#[derive(Clone, Debug)]
-pub struct Error(pub(crate) String);
-
-/// With an [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// A source, compiled.
 pub struct Compiled {

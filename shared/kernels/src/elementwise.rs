@@ -61,3 +61,25 @@ pub fn swiglu_backward(
     let args = SwigluBackward { x, dy, dx, width };
     Launch::new(ELEMENTWISE, "swiglu_backward", number, blocks, threads, args)
 }
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Cast {
+    x: Ptr,
+    y: Ptr,
+    n: u64,
+}
+
+/// `y [n]` in `number`: the nearest to `x [n]` in fp32.
+pub fn narrow(number: Number, n: u64, x: Ptr, y: Ptr) -> Launch {
+    let blocks = n.div_ceil((4 * THREADS).into());
+    let args = Cast { x, y, n };
+    Launch::new(ELEMENTWISE, "narrow_all", number, blocks, THREADS, args)
+}
+
+/// `y [n]` in fp32: `x [n]` in `number`, exactly.
+pub fn widen(number: Number, n: u64, x: Ptr, y: Ptr) -> Launch {
+    let blocks = n.div_ceil((4 * THREADS).into());
+    let args = Cast { x, y, n };
+    Launch::new(ELEMENTWISE, "widen_all", number, blocks, THREADS, args)
+}

@@ -7,7 +7,8 @@
 //! CPU cannot show is how fast they are.
 //!
 //! A function here makes a [`Launch`] of sizes and addresses. It knows nothing of
-//! drivers; whoever has one carries the launch out, as `cuda` does, which is a feature.
+//! drivers; whoever has one carries the launch out: an [`Engine`]. There is that of a
+//! GPU, and a CPU in its role, each a feature (`cuda`, `host`).
 #![warn(missing_docs)]
 
 pub mod adamw;
@@ -17,15 +18,26 @@ pub mod bias;
 pub mod cuda;
 pub mod elementwise;
 pub mod embedding;
+pub mod engine;
+mod error;
+#[cfg(feature = "cuda")]
+pub mod gpu;
+#[cfg(feature = "host")]
+pub mod host;
 mod launch;
 pub mod loss;
 #[cfg(feature = "cuda")]
 pub mod matmul;
 pub mod norm;
+mod product;
+pub mod reduce;
 pub mod rope;
 mod source;
 mod spans;
 pub mod sums;
 
+pub use engine::Engine;
+pub use error::{Error, Result};
 pub use launch::{Launch, Number, Ptr, WARP};
+pub use product::{Math, Matrix, Store};
 pub use source::{HEADERS, Source};

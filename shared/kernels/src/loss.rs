@@ -106,12 +106,19 @@ struct AddLosses {
     whole: Ptr,
     loss: Ptr,
     rows: u64,
+    scale: f64,
 }
 
-/// Adds `-ln softmax[target]` of all rows that have one to `loss`, one number in fp64,
-/// in nats.
-pub fn add_losses(rows: u64, targets: Ptr, whole: Ptr, loss: Ptr) -> Launch {
-    let args = AddLosses { targets, whole, loss, rows };
+/// Adds `scale` times `-ln softmax[target]`, in nats, of all rows that have one to
+/// `loss`, one number in fp64.
+pub fn add_losses(
+    rows: u64,
+    targets: Ptr,
+    whole: Ptr,
+    loss: Ptr,
+    scale: f64,
+) -> Launch {
+    let args = AddLosses { targets, whole, loss, rows, scale };
     let threads = 512;
     Launch::new(LOSS, "add_losses", Number::F32, 1, threads, args)
         .shared(threads as usize * size_of::<f64>())

@@ -54,6 +54,7 @@ sources! {
     FLASH = "flash.cu" for 128,
     LOSS = "loss.cu",
     NORM = "norm.cu",
+    REDUCE = "reduce.cu",
     ROPE = "rope.cu",
     SUMS = "sums.cu",
 }

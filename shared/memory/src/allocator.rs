@@ -1,7 +1,8 @@
 //! The allocator: a header in front of every block says whose it is.
 
 use crate::account::Place;
-use crate::{blocks, thread};
+use crate::device::Device;
+use crate::{blocks, device, thread};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
@@ -48,6 +49,10 @@ impl Tagging {
     /// # Safety
     /// As for [`GlobalAlloc::alloc`].
     unsafe fn obtain(layout: Layout, place: Place, zeroed: bool) -> *mut u8 {
+        if let Some(device) = device::wanted() {
+            // SAFETY: the caller's promise.
+            return unsafe { Self::obtain_there(device, layout, place, zeroed) };
+        }
         let large = is_large(layout);
         // Up to `clean` the block may hold what its last user wrote.
         let (start, offset, clean) = if large {
@@ -81,6 +86,33 @@ impl Tagging {
             user
         }
     }
+
+    /// # Safety
+    /// As for [`GlobalAlloc::alloc`].
+    unsafe fn obtain_there(
+        device: &'static dyn Device,
+        layout: Layout,
+        place: Place,
+        zeroed: bool,
+    ) -> *mut u8 {
+        if layout.align() > device::ALIGN {
+            return ptr::null_mut();
+        }
+        let user = device::take(device, layout.size(), place);
+        if user.is_null() {
+            return user;
+        }
+        let zero = || {
+            // SAFETY: it has as many bytes.
+            device::outside(|| unsafe { device.zero(user, layout.size()) })
+        };
+        if zeroed && zero().is_err() {
+            device::give(user);
+            return ptr::null_mut();
+        }
+        place.add(layout.size());
+        user
+    }
 }
 
 // SAFETY: `obtain` returns blocks of at least the layout's size at its alignment, all
@@ -99,6 +131,12 @@ unsafe impl GlobalAlloc for Tagging {
     }
 
     unsafe fn dealloc(&self, user: *mut u8, layout: Layout) {
+        if device::of(user).is_some() {
+            if let Some(place) = device::place(user) {
+                place.subtract(layout.size());
+            }
+            return device::give(user);
+        }
         // SAFETY: `user` came from `obtain`, so its header is before it, and the
         // offset depends on the alignment alone, which the caller repeats.
         unsafe {
@@ -117,6 +155,22 @@ unsafe impl GlobalAlloc for Tagging {
     }
 
     unsafe fn realloc(&self, user: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if let Some(device) = device::of(user) {
+            let place = device::place(user).unwrap_or_else(thread::here);
+            // SAFETY: as in `dealloc`; the caller promises that `size` is no overflow.
+            unsafe {
+                let wanted = Layout::from_size_align_unchecked(size, layout.align());
+                let moved = Self::obtain_there(device, wanted, place, false);
+                let bytes = size.min(layout.size());
+                if moved.is_null()
+                    || device::outside(|| device.copy(moved, user, bytes)).is_err()
+                {
+                    return ptr::null_mut();
+                }
+                self.dealloc(user, layout);
+                return moved;
+            }
+        }
         // SAFETY: as in `dealloc`; the caller promises that `size` is no overflow.
         unsafe {
             let wanted = Layout::from_size_align_unchecked(size, layout.align());

@@ -31,6 +31,8 @@
 //! hide there: [`cached`] tells how much it is, [`release`] returns it to the kernel.
 //! At no time is more kept than was once in use.
 //!
+//! **A GPU's memory** is in the same accounts: see [`device`].
+//!
 //! **What it costs**: a header of 16 bytes and two relaxed additions for each
 //! allocation, and for each free. Threads of different ranks share no
 //! counter. Threads of one rank do, so a rank's many workers should not allocate in
@@ -39,6 +41,7 @@
 mod account;
 mod allocator;
 pub mod blocks;
+pub mod device;
 mod process;
 mod thread;
 

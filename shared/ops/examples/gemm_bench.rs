@@ -50,7 +50,7 @@ fn table<T: Element>() {
         "{:?}, {} threads, peak {:.0} GFLOP/s",
         T::DTYPE,
         threads::count(),
-        peak_flops::<T>() / 1e9
+        peak_flops(T::DTYPE).unwrap_or_default() / 1e9
     );
     print!("tokens    out     in         ");
     choices.iter().for_each(|choice| print!("{:>9}", choice.to_string()));

@@ -1,8 +1,10 @@
 //! The optimizer's pass over memory, and the norm it clips by.
-use crate::kernel::{GRAIN, simd, sum_over};
+use crate::device;
+use crate::kernel::{GRAIN, fill_rows, simd, sum_over};
 use crate::observe::{Pass, passed};
 use crate::threads::{self, Disjoint};
-use params::Real;
+use candle_core::Result;
+use params::{Element, Real};
 
 /// What one step of AdamW does to each element.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,7 @@ pub struct AdamW {
 /// `values`, their gradients and their two moments, element for element.
 ///
 /// # Panics
-/// Their lengths differ.
+/// Their lengths differ; or they are a GPU's, which does not start its kernel.
 pub fn adamw<A: Real>(
     hyper: &AdamW,
     values: &mut [A],
@@ -38,6 +40,9 @@ pub fn adamw<A: Real>(
 ) {
     let n = values.len();
     assert!(grads.len() == n && first.len() == n && second.len() == n);
+    if device::step(hyper, values, grads, first, second).unwrap_or_else(failed) {
+        return passed("adamw", Pass::Update);
+    }
     let [values, first, second] = [values, first, second].map(Disjoint::new);
     threads::split(n, GRAIN, |part| {
         // SAFETY: `split` hands out each element once.
@@ -83,7 +88,14 @@ simd! {
 const RUN: usize = 4096;
 
 /// `Σ x²`.
+///
+/// # Panics
+/// They are a GPU's, which fails.
 pub fn sum_of_squares<A: Real>(x: &[A]) -> f64 {
+    if let Some(sum) = device::squares(x).unwrap_or_else(failed) {
+        passed("sum_of_squares", Pass::Update);
+        return sum;
+    }
     let mut sums = vec![0.0; x.len().div_ceil(RUN)];
     let shared = Disjoint::new(&mut sums);
     threads::split(x.len().div_ceil(RUN), GRAIN / RUN, |runs| {
@@ -100,6 +112,56 @@ simd! {
     pub fn squares_kernel<A: Real>(x: &[A], sums: &mut [f64]) {
         for (x, sum) in x.chunks(RUN).zip(sums) {
             *sum = sum_over(x.len(), |i| x[i] * x[i]).f64();
+        }
+    }
+}
+
+/// No user's mistake, and nothing that could be done about it.
+fn failed<T>(error: candle_core::Error) -> T {
+    panic!("{error}")
+}
+
+/// `values`, each the nearest to its master weight.
+///
+/// # Errors
+/// They are a GPU's, which fails.
+///
+/// # Panics
+/// Their lengths differ.
+pub fn narrow<T: Element>(weights: &[T::Acc], values: &mut [T]) -> Result<()> {
+    assert_eq!(weights.len(), values.len());
+    if !device::cast(weights, values, true)? {
+        fill_rows(values, 1, GRAIN, |i, values| narrow_kernel(&weights[i], values));
+    }
+    Ok(())
+}
+
+/// `weights`, each its value exactly.
+///
+/// # Errors
+/// As for [`narrow`].
+///
+/// # Panics
+/// Their lengths differ.
+pub fn widen<T: Element>(values: &[T], weights: &mut [T::Acc]) -> Result<()> {
+    assert_eq!(weights.len(), values.len());
+    if !device::cast(weights, values, false)? {
+        fill_rows(weights, 1, GRAIN, |i, weights| widen_kernel(&values[i], weights));
+    }
+    Ok(())
+}
+
+simd! {
+    pub fn narrow_kernel<T: Element>(weights: &[T::Acc], values: &mut [T]) {
+        for (value, weight) in values.iter_mut().zip(weights) {
+            *value = T::narrow(*weight);
+        }
+    }
+}
+simd! {
+    pub fn widen_kernel<T: Element>(values: &[T], weights: &mut [T::Acc]) {
+        for (weight, value) in weights.iter_mut().zip(values) {
+            *weight = value.widen();
         }
     }
 }

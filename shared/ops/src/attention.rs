@@ -3,6 +3,7 @@
 //! Queries are taken [`BLOCK`] at a time; only their scores exist at any moment.
 //! Forward keeps the logarithm of each row's sum of exponentials, from which backward
 //! recomputes the probabilities (Dao et al. 2022, *FlashAttention*, §3.1).
+use crate::device::{self, on};
 use crate::flops::of_attention;
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
 use crate::kernel::{max_of, read, simd, sum_over, tensor, uninit};
@@ -19,12 +20,12 @@ const BLOCK: usize = 64;
 
 /// The sizes of one call.
 #[derive(Clone, Copy)]
-struct Dims {
-    batch: usize,
-    seq: usize,
-    heads: usize,
-    kv_heads: usize,
-    dim: usize,
+pub(crate) struct Dims {
+    pub batch: usize,
+    pub seq: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub dim: usize,
 }
 
 impl Dims {
@@ -43,7 +44,7 @@ impl Dims {
         [head, self.heads + kv, self.heads + self.kv_heads + kv].map(|h| h * self.dim)
     }
     /// The blocks of queries, each with the keys that any of them sees.
-    fn blocks<'a>(
+    pub fn blocks<'a>(
         &self,
         first_keys: &'a [u32],
     ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
@@ -95,6 +96,9 @@ pub fn attention(
     let documents: Arc<[u32]> = document_starts.unwrap_or_default().into();
     check_documents(&documents, document_starts.is_some(), batch, seq)?;
 
+    if let Some(on) = on(qkv.dtype())? {
+        return device::attention(on, qkv, dims, documents);
+    }
     let (out, log_sums) = with_float!(qkv.dtype(), T => {
         read!(xs: [T] = qkv);
         let (out, log_sums) = of_attention(|| forward(xs, dims, &documents));

@@ -1,4 +1,5 @@
 //! Sums, and the gated activation.
+use crate::device::on;
 use crate::kernel::{GRAIN, fill_rows, read, simd, tensor, uninit, with_width};
 use crate::tape::{note, save};
 use candle_core::{Result, Tensor, bail};
@@ -24,6 +25,9 @@ pub(crate) fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
             y.dtype(),
             y.shape()
         )
+    }
+    if let Some(on) = on(x.dtype())? {
+        return on.sum(x, y);
     }
     with_float!(x.dtype(), T => {
         read!(a: [T] = x);
@@ -54,14 +58,10 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
     if width % 2 != 0 {
         bail!("swiglu: {:?}: the last dimension holds gate and up: even", x.shape())
     }
-    let out = with_float!(x.dtype(), T => {
-        read!(xs: [T] = x);
-        let mut out = uninit::<T>(xs.len() / 2);
-        fill_rows(&mut out, width / 2, GRAIN / 4, |rows, out| {
-            swiglu_kernel(&xs[rows.start * width..rows.end * width], out, width / 2)
-        });
-        tensor(out, with_width(x, width / 2)?)
-    })?;
+    let out = match on(x.dtype())? {
+        Some(on) => on.swiglu(x)?,
+        None => swiglu_forward(x, width)?,
+    };
     let saved = save(x);
     note("swiglu", &out, &[x], move |dy| {
         Ok(vec![swiglu_backward(&saved.get()?, &dy)?])
@@ -69,7 +69,21 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
+fn swiglu_forward(x: &Tensor, width: usize) -> Result<Tensor> {
+    with_float!(x.dtype(), T => {
+        read!(xs: [T] = x);
+        let mut out = uninit::<T>(xs.len() / 2);
+        fill_rows(&mut out, width / 2, GRAIN / 4, |rows, out| {
+            swiglu_kernel(&xs[rows.start * width..rows.end * width], out, width / 2)
+        });
+        tensor(out, with_width(x, width / 2)?)
+    })
+}
+
 fn swiglu_backward(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    if let Some(on) = on(x.dtype())? {
+        return on.swiglu_backward(x, dy);
+    }
     let width = x.dim(candle_core::D::Minus1)?;
     with_float!(x.dtype(), T => {
         read!(xs: [T] = x);

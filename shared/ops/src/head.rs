@@ -1,4 +1,5 @@
 //! The two ends of the model, where the vocabulary is.
+use crate::device::{self, on};
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
 use crate::kernel::{fill_rows, max_of, read, simd, sum_over, tensor, uninit};
 use crate::linear::add_to;
@@ -22,12 +23,15 @@ pub fn embedding(tokens: &Tensor, table: &Param) -> Result<Tensor> {
     if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
         bail!("token {id}, but the vocabulary of {} has {vocab}", table.name())
     }
+    let shape = Shape::from([tokens.dims(), &[hidden]].concat());
+    if let Some(on) = on(table.dtype()?)? {
+        return device::embedding(on, ids, shape, table, words(&held));
+    }
     // Where in the table each token's row starts.
     let row = move |id: u32| {
         let id = id as usize;
         held.contains(&id).then(|| (id - held.start) * hidden)
     };
-    let shape = Shape::from([tokens.dims(), &[hidden]].concat());
     let out = with_float!(table.dtype()?, T => {
         let table = table.values::<T>()?;
         let mut out = uninit::<T>(ids.len() * hidden);
@@ -47,6 +51,11 @@ pub fn embedding(tokens: &Tensor, table: &Param) -> Result<Tensor> {
         Ok(vec![])
     });
     Ok(out)
+}
+
+/// As kernels count words.
+fn words(held: &Range<usize>) -> Range<u32> {
+    held.start as u32..held.end as u32
 }
 
 /// The size of the vocabulary, and which rows of `[vocab, hidden]` are held here.
@@ -122,7 +131,7 @@ pub fn head_loss(
     targets: &[u32],
     scale: f64,
 ) -> Result<Tensor> {
-    head_loss_of_part(x, weight, targets, scale, |_| Ok(()))
+    loss_of_part(x, weight, targets, scale, None)
 }
 
 /// What the loss takes of a row of logits.
@@ -149,7 +158,7 @@ pub fn head_loss_of_part(
     scale: f64,
     mut combine: impl FnMut(&mut [RowSum]) -> Result<()>,
 ) -> Result<Tensor> {
-    loss_of_part(x, weight, targets, scale, &mut combine)
+    loss_of_part(x, weight, targets, scale, Some(&mut combine))
 }
 
 /// Without a type parameter: so it is compiled here, optimized as this crate is, and
@@ -159,7 +168,7 @@ fn loss_of_part(
     weight: &Param,
     targets: &[u32],
     scale: f64,
-    combine: &mut dyn FnMut(&mut [RowSum]) -> Result<()>,
+    mut combine: Option<&mut dyn FnMut(&mut [RowSum]) -> Result<()>>,
 ) -> Result<Tensor> {
     let (vocab, held) = held_rows(weight)?;
     // Of the logits held here, padding included.
@@ -174,6 +183,10 @@ fn loss_of_part(
     let strange = |target: &&u32| **target as usize >= vocab && **target != IGNORE;
     if let Some(target) = targets.iter().find(strange) {
         bail!("target {target}, but the vocabulary of {} has {vocab}", weight.name())
+    }
+    if let Some(on) = on(x.dtype())? {
+        let words = words(&held);
+        return device::head_loss(on, x, weight, targets, scale, words, combine);
     }
     let back = recording();
     let (loss, dx) = with_float!(x.dtype(), T => {
@@ -204,7 +217,9 @@ fn loss_of_part(
                 exponentials(logits, &targets[tokens], &held, sums)
             });
             let mut all = own.clone();
-            combine(&mut all)?;
+            if let Some(combine) = &mut combine {
+                combine(&mut all)?;
+            }
             let counted = all.iter().zip(targets).filter(|(_, t)| **t != IGNORE);
             counted.for_each(|(row, _)| loss += row.loss::<A>());
             if back {
@@ -230,15 +245,20 @@ fn loss_of_part(
     })?;
     if let Some(dx) = dx {
         note("head_loss", &loss, &[x], move |dy| {
-            if dy.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()? != 1.0 {
-                bail!(
-                    "backward from the loss must start with one: scale the loss instead"
-                )
-            }
+            check_one(&dy)?;
             Ok(vec![dx])
         });
     }
     Ok(loss)
+}
+
+/// # Errors
+/// `dy`, from which backward starts, is not one.
+pub(crate) fn check_one(dy: &Tensor) -> Result<()> {
+    if dy.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()? != 1.0 {
+        bail!("backward from the loss must start with one: scale the loss instead")
+    }
+    Ok(())
 }
 
 impl RowSum {

@@ -18,16 +18,20 @@
 //! | [`swiglu`], [`add`] | the gate, the residual connection |
 //! | [`head_loss`] | output matrix and cross-entropy, never all logits |
 //! | [`head_loss_of_part`] | the same, of some words of the vocabulary |
-//! | [`adamw`](fn@adamw), [`sum_of_squares`] | the optimizer's pass, and the norm |
+//! | [`adamw`](fn@adamw), [`sum_of_squares`], [`Squares`] | the optimizer's pass, and the norm |
+//! | [`narrow`], [`widen`], [`copy`], [`add_to`], [`zero`] | runs of memory |
 //!
 //! All run in f64, f32, bf16 and f16; the 16-bit types are for storage, sums are in
 //! f32. Results do not depend on the number of threads ([`threads`]); each rank has its
 //! own. [`flops`] counts the operations that were really made.
+//!
+//! On a rank that has a GPU ([`device::own`]) all of them run there, in f32 and bf16.
 #![warn(missing_docs)]
 
 mod adamw;
 mod attention;
 mod deferred;
+pub mod device;
 mod elementwise;
 mod flops;
 pub mod gemm;
@@ -41,9 +45,10 @@ mod tape;
 pub mod threads;
 pub mod tune;
 
-pub use adamw::{AdamW, adamw, sum_of_squares};
+pub use adamw::{AdamW, adamw, narrow, sum_of_squares, widen};
 pub use attention::attention;
 pub use deferred::{WeightGradients, put_off};
+pub use device::{Squares, add_to, copy, here, scalar, zero};
 pub use elementwise::{add, swiglu};
 pub use flops::{attention_flops, flops};
 pub use head::{IGNORE, RowSum, embedding, head_loss, head_loss_of_part};

@@ -1,5 +1,6 @@
 //! Matrices.
 use crate::deferred::now_or_later;
+use crate::device::on;
 use crate::gemm::{Mat, MatMut, On, Store, gemm};
 use crate::kernel::{read, simd, tensor, uninit, with_width};
 use crate::tape::{note, save};
@@ -33,6 +34,9 @@ fn product(x: &Tensor, weights: &[Param], biases: &[Param]) -> Result<Tensor> {
     let biased: usize = biases.iter().map(|bias| bias.shard().elements()).sum();
     if biased != outputs && !biases.is_empty() {
         bail!("{}: {outputs} outputs, {biased} biases", weights[0].name())
+    }
+    if let Some(on) = on(x.dtype())? {
+        return on.product(x, weights, biases, [inputs, outputs]);
     }
     with_float!(x.dtype(), T => {
         read!(xs: [T] = x);
@@ -90,6 +94,9 @@ fn widths(dy: &Tensor, weights: &[Param]) -> Result<usize> {
 /// As for [`linear`].
 pub fn input_gradient(dy: &Tensor, weights: &[Param]) -> Result<Tensor> {
     let (outputs, inputs) = (dy.dim(D::Minus1)?, widths(dy, weights)?);
+    if let Some(on) = on(dy.dtype())? {
+        return on.input_gradient(dy, weights, [inputs, outputs]);
+    }
     with_float!(dy.dtype(), T => {
         read!(dys: [T] = dy);
         let w = values::<T>(weights)?;
@@ -131,6 +138,9 @@ fn add_weight_gradient(
     weights: &[Param],
     biases: &[Param],
 ) -> Result<()> {
+    if let Some(on) = on(dy.dtype())? {
+        return on.weight_gradient(x, dy, weights, biases);
+    }
     if !biases.is_empty() {
         bias_gradient(dy, biases)?;
     }

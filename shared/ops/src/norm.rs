@@ -1,4 +1,5 @@
 //! Root-mean-square normalization (Zhang and Sennrich 2019).
+use crate::device::on;
 use crate::kernel::{GRAIN, read, simd, sum_over, tensor, uninit};
 use crate::tape::{note, save};
 use crate::threads::{self, Disjoint};
@@ -41,9 +42,9 @@ pub fn qk_norm(
 
 /// Neighbouring stretches of a row that are normalized with the same weight, or copied.
 #[derive(Clone)]
-struct Group {
-    count: usize,
-    weight: Option<Param>,
+pub(crate) struct Group {
+    pub count: usize,
+    pub weight: Option<Param>,
 }
 
 fn norm(op: &'static str, x: &Tensor, groups: Vec<Group>, eps: f64) -> Result<Tensor> {
@@ -60,12 +61,25 @@ fn norm(op: &'static str, x: &Tensor, groups: Vec<Group>, eps: f64) -> Result<Te
             )
         }
     }
-    let out = with_float!(x.dtype(), T => {
+    let out = match on(x.dtype())? {
+        Some(on) => on.norm(x, &groups, dim, eps)?,
+        None => forward(x, &groups, dim, eps)?,
+    };
+    let saved = save(x);
+    note(op, &out, &[x], move |dy| {
+        Ok(vec![backward(&saved.get()?, &dy, &groups, dim, eps)?])
+    });
+    Ok(out)
+}
+
+fn forward(x: &Tensor, groups: &[Group], dim: usize, eps: f64) -> Result<Tensor> {
+    let width = x.dim(D::Minus1)?;
+    with_float!(x.dtype(), T => {
         read!(xs: [T] = x);
         let mut out = uninit::<T>(xs.len());
         let shared = Disjoint::new(&mut out);
         let mut start = 0;
-        for group in &groups {
+        for group in groups {
             let columns = start..start + group.count * dim;
             start = columns.end;
             let weight = group.weight.as_ref().map(Param::values::<T>).transpose()?;
@@ -83,12 +97,7 @@ fn norm(op: &'static str, x: &Tensor, groups: Vec<Group>, eps: f64) -> Result<Te
             });
         }
         tensor(out, x.shape())
-    })?;
-    let saved = save(x);
-    note(op, &out, &[x], move |dy| {
-        Ok(vec![backward(&saved.get()?, &dy, &groups, dim, eps)?])
-    });
-    Ok(out)
+    })
 }
 
 /// Rows summed into one partial gradient of the weight. Fixed, so that the result does
@@ -102,6 +111,9 @@ fn backward(
     dim: usize,
     eps: f64,
 ) -> Result<Tensor> {
+    if let Some(on) = on(x.dtype())? {
+        return on.norm_backward(x, dy, groups, dim, eps);
+    }
     let width = x.dim(D::Minus1)?;
     with_float!(x.dtype(), T => {
         type A = <T as Element>::Acc;

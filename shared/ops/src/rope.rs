@@ -1,5 +1,6 @@
 //! Rotary position embedding (Su et al. 2021), in the half-split form of Hugging Face's
 //! models: element `i` of a head is paired with element `i + dim / 2`.
+use crate::device::on;
 use crate::kernel::{GRAIN, fill_rows, read, simd, tensor, uninit};
 use crate::tape::note;
 use candle_core::{DType, Device, Result, Tensor, WithDType, bail};
@@ -9,8 +10,8 @@ use params::{Element, Real, with_float};
 #[derive(Clone)]
 pub struct Rope {
     /// `[positions, dim / 2]`, in the type that activations accumulate in.
-    cos: Tensor,
-    sin: Tensor,
+    pub(crate) cos: Tensor,
+    pub(crate) sin: Tensor,
 }
 
 impl Rope {
@@ -38,10 +39,14 @@ impl Rope {
         }
         let table = |values: Vec<f64>| -> Result<Tensor> {
             let shape = (values.len() / frequencies.len().max(1), frequencies.len());
-            with_float!(dtype, T => {
+            let table = with_float!(dtype, T => {
                 Tensor::from_vec(values, shape, &Device::Cpu)?
-                    .to_dtype(<T as Element>::Acc::DTYPE)
-            })
+                    .to_dtype(<T as Element>::Acc::DTYPE)?
+            });
+            match on(dtype)? {
+                Some(on) => Ok(on.array(&table)?.tensor),
+                None => Ok(table),
+            }
         };
         Ok(Rope { cos: table(cos)?, sin: table(sin)? })
     }
@@ -71,6 +76,9 @@ fn rotate(x: &Tensor, heads: usize, rope: &Rope, sign: f64) -> Result<Tensor> {
             x.shape(),
             2 * half
         )
+    }
+    if let Some(on) = on(x.dtype())? {
+        return on.rotate(x, heads, rope, sign < 0.0);
     }
     with_float!(x.dtype(), T => {
         type A = <T as Element>::Acc;

@@ -12,6 +12,7 @@
 //! found (see `examples/gemm_bench.rs`). `FERROTRON_TUNE=verbose` prints every pick on
 //! stderr.
 
+use crate::device;
 use crate::gemm::{Isa, Mat, MatMut, On, Plan, Share, Size, Store, gemm};
 use candle_core::DType;
 use params::Element;
@@ -272,25 +273,47 @@ impl fmt::Display for Plan {
     }
 }
 
-/// FLOP/s of a large product of `T`s on all threads of the calling rank: the best of
-/// what fits into 50 milliseconds, and of at least three. What a model's FLOP/s are
-/// divided by to get its utilization (MFU) on a CPU.
-pub fn peak_flops<T: Element>() -> f64 {
+/// FLOP/s of a large product of numbers of this type on all threads of the calling
+/// rank, or on its GPU: the best of what fits into 50 milliseconds, and of at least
+/// three. What a model's FLOP/s are divided by to get its utilization (MFU).
+///
+/// # Errors
+/// The type is no float type, or has no kernels on the GPU.
+pub fn peak_flops(dtype: DType) -> candle_core::Result<f64> {
+    if let Some(on) = device::on(dtype)? {
+        return on.peak_flops();
+    }
+    Ok(match dtype {
+        DType::F64 => peak_here::<f64>(),
+        // A CPU multiplies 16-bit numbers as fp32.
+        _ => peak_here::<f32>(),
+    })
+}
+
+fn peak_here<T: Element>() -> f64 {
     const N: usize = 768;
     let _tag = memory::tag(memory::Family::Scratch);
     let (a, b) = (vec![T::default(); N * N], vec![T::default(); N * N]);
     let mut c = vec![T::default(); N * N];
+    let best = best_of(|| {
+        let (a, b) = (Mat::new(&a, N, N), Mat::new(&b, N, N).t());
+        gemm(MatMut::new(&mut c, N, N), Store::Set, a, b, On::AllThreads);
+    });
+    2.0 * (N * N * N) as f64 / best
+}
+
+/// Seconds of the fastest of several runs.
+pub(crate) fn best_of(mut run: impl FnMut()) -> f64 {
     let start = Instant::now();
     let mut best = f64::INFINITY;
     let mut runs = 0;
     while runs < 3 || start.elapsed() < Duration::from_millis(50) {
         let start = Instant::now();
-        let (a, b) = (Mat::new(&a, N, N), Mat::new(&b, N, N).t());
-        gemm(MatMut::new(&mut c, N, N), Store::Set, a, b, On::AllThreads);
+        run();
         best = best.min(start.elapsed().as_secs_f64());
         runs += 1;
     }
-    2.0 * (N * N * N) as f64 / best
+    best
 }
 
 #[cfg(test)]
@@ -347,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_peak_is_a_rate() {
-        let peak = peak_flops::<f32>();
+        let peak = peak_flops(DType::F32).unwrap();
         assert!(peak > 1e8 && peak < 1e14, "{peak:e}");
     }
 }

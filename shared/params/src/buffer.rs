@@ -2,8 +2,9 @@
 use crate::element::Element;
 use candle_core::{DType, Error, Result, bail};
 use memmap2::{MmapMut, MmapOptions};
-use memory::Family;
-use std::alloc::{Layout, dealloc};
+use memory::{Family, device};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
@@ -23,6 +24,9 @@ const PAGE: u64 = 1 << 16;
 /// another are on their way to other ranks. Overlapping leases of which one writes are
 /// an error, never a wait: two parties that want the same range at the same time are a
 /// bug.
+///
+/// On a rank that computes on a device, the memory is the device's ([`device`]): who
+/// reads or writes it here copies it ([`Read::here`]).
 ///
 /// A buffer can give its memory back ([`Buffer::release`]) and gets some again when it
 /// is next written: gradients need none while a step's activations pile up.
@@ -65,9 +69,9 @@ impl Buffer {
     pub fn zeros(dtype: DType, len: usize, family: Family) -> Result<Arc<Buffer>> {
         // SAFETY: the memory it gets is zeroed.
         let buffer = unsafe { Buffer::without_memory(dtype, len, family)? };
-        // SAFETY: the layout is not empty.
-        let start =
-            buffer.allocate(|layout| unsafe { std::alloc::alloc_zeroed(layout) })?;
+        // SAFETY: the layout is not empty. (On a device, zeroing may fail.)
+        let start = buffer
+            .allocate(|layout| unsafe { device::within(|| alloc_zeroed(layout)) })?;
         buffer.lock().start = Some(start);
         buffer.comes_and_goes.store(false, Ordering::Relaxed);
         Ok(buffer)
@@ -229,7 +233,7 @@ impl Buffer {
             // SAFETY: the layout is not empty. Nothing is read before it is written, as
             // whoever asked for a buffer without memory promised.
             None if writes => {
-                self.allocate(|layout| unsafe { std::alloc::alloc(layout) })?
+                self.allocate(|layout| unsafe { device::within(|| alloc(layout)) })?
             }
             None => bail!("elements {range:?} of a buffer that was released"),
         };
@@ -274,8 +278,26 @@ impl<T> Drop for Held<T> {
     }
 }
 
-/// A range lent to read: a slice until it is dropped.
+/// A range lent to read: a slice until it is dropped, which may be that of a device's
+/// memory, for whoever starts a kernel.
 pub struct Read<T>(Held<T>);
+
+impl<T: Element> Read<T> {
+    /// The elements, to be read here: themselves, or a copy of a device's.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn here(&self) -> Result<Cow<'_, [T]>> {
+        if device::of(self.0.first).is_none() {
+            return Ok(Cow::Borrowed(self));
+        }
+        let mut copy = vec![T::default(); self.0.len()];
+        // SAFETY: both have as many elements.
+        unsafe { device::copy(copy.as_mut_ptr(), self.0.first, copy.len()) }
+            .map_err(Error::msg)?;
+        Ok(Cow::Owned(copy))
+    }
+}
 
 impl<T> Deref for Read<T> {
     type Target = [T];
@@ -286,7 +308,7 @@ impl<T> Deref for Read<T> {
     }
 }
 
-/// A range lent to write: a slice until it is dropped.
+/// A range lent to write: a slice until it is dropped; as for [`Read`].
 pub struct Write<T>(Held<T>);
 
 impl<T> Deref for Write<T> {

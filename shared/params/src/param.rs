@@ -4,7 +4,7 @@ use crate::element::{Element, Real};
 use crate::shard::{Init, Shard};
 use crate::with_float;
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
-use memory::Family;
+use memory::{Family, device};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -105,6 +105,24 @@ impl Param {
         let place = self.place()?;
         place.values.write(place.range.clone()).map_err(|e| self.named(e))
     }
+    /// Has `f` write all its values, which hold anything before.
+    ///
+    /// # Errors
+    /// `T` is not their type, they are in use, or those of `f`.
+    pub fn set<T: Element, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&mut [T]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut values = self.values_mut::<T>()?;
+        if device::of(values.as_ptr()).is_none() {
+            return f(&mut values);
+        }
+        let mut here = vec![T::default(); values.len()];
+        f(&mut here)?;
+        // SAFETY: both have as many elements.
+        unsafe { device::copy(values.as_mut_ptr(), here.as_ptr(), here.len()) }
+            .map_err(|error| self.named(Error::msg(error)).into())
+    }
     /// Its main gradient.
     ///
     /// # Errors
@@ -138,7 +156,7 @@ impl Param {
     pub fn to_tensor(&self) -> Result<Tensor> {
         with_float!(self.dtype()?, T => {
             let shape = &self.shard().shape[..];
-            Tensor::from_slice(&self.values::<T>()?, shape, &Device::Cpu)
+            Tensor::from_slice(&self.values::<T>()?.here()?, shape, &Device::Cpu)
         })
     }
     /// A copy of its main gradient.
@@ -149,7 +167,7 @@ impl Param {
         with_float!(self.place()?.grads.dtype(), T => {
             type A = <T as Element>::Acc;
             let shape = &self.shard().shape[..];
-            Tensor::from_slice(&self.grad::<A>()?, shape, &Device::Cpu)
+            Tensor::from_slice(&self.grad::<A>()?.here()?, shape, &Device::Cpu)
         })
     }
 }
@@ -185,7 +203,10 @@ pub fn accumulate<A: Real>(
     if !all {
         for (param, _) in params.iter().zip(fresh).filter(|(_, fresh)| *fresh) {
             let own = param.range()?;
-            grads[own.start - range.start..own.end - range.start].fill(A::of(0.0));
+            let own = own.start - range.start..own.end - range.start;
+            let (start, n) = (grads[own.clone()].as_mut_ptr(), own.len());
+            // SAFETY: it is the part of this parameter.
+            unsafe { device::zero(start, n) }.map_err(Error::msg)?;
         }
     }
     add(&mut grads, all);
@@ -313,25 +334,27 @@ impl Param {
     /// Draws the initial values.
     fn fill<T: Element>(&self, seed: u64, threads: usize) -> Result<()> {
         let (shard, init) = (self.shard(), self.0.init);
-        let mut values = self.values_mut::<T>()?;
-        let each = values.len().div_ceil(threads.max(1)).max(1 << 14);
-        std::thread::scope(|scope| {
-            for (i, part) in values.chunks_mut(each).enumerate() {
-                let mut draw = move || {
-                    let range = i * each..i * each + part.len();
-                    for (value, x) in part.iter_mut().zip(init.draw(seed, shard, range))
-                    {
-                        *value = T::from_f64(x);
+        let draw_all = |values: &mut [T]| {
+            let each = values.len().div_ceil(threads.max(1)).max(1 << 14);
+            std::thread::scope(|scope| {
+                for (i, part) in values.chunks_mut(each).enumerate() {
+                    let mut draw = move || {
+                        let range = i * each..i * each + part.len();
+                        let drawn = init.draw(seed, shard, range);
+                        for (value, x) in part.iter_mut().zip(drawn) {
+                            *value = T::from_f64(x);
+                        }
+                    };
+                    if i * each + each < shard.elements() {
+                        scope.spawn(draw);
+                    } else {
+                        draw();
                     }
-                };
-                if i * each + each < shard.elements() {
-                    scope.spawn(draw);
-                } else {
-                    draw();
                 }
-            }
-        });
-        Ok(())
+            });
+            Ok(())
+        };
+        self.set(draw_all)
     }
 }
 

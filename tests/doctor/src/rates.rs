@@ -6,8 +6,9 @@ use Trouble::Failed;
 use cudarc::driver::sys::{CUdeviceptr, CUevent_flags::CU_EVENT_DEFAULT, CUresult};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys as driver};
 use kernels::Number::{self, Bf16, F32};
-use kernels::cuda::{Device, Error};
-use kernels::matmul::{Math, Matmul, Matrix, Store};
+use kernels::cuda::Device;
+use kernels::matmul::Matmul;
+use kernels::{Error, Math, Matrix, Store};
 use std::ffi::c_void;
 use std::sync::Arc;
 

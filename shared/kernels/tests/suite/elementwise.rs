@@ -1,10 +1,12 @@
 use super::Checks;
 use super::host::run;
-use super::twin::{close, flat, forward_and_backward, numbers, roundoff, tensor};
+use super::twin::{
+    close, flat, forward_and_backward, numbers, rounded, roundoff, tensor,
+};
 use kernels::Number;
-use kernels::elementwise::{add, swiglu, swiglu_backward};
+use kernels::elementwise::{add, narrow, swiglu, swiglu_backward, widen};
 
-pub const CHECKS: Checks = checks![sums, gates];
+pub const CHECKS: Checks = checks![sums, gates, casts];
 
 #[cfg_attr(test, test)]
 pub fn sums() {
@@ -82,6 +84,27 @@ pub fn gates() {
             let bound = roundoff(number) + 1e-6;
             close(&format!("y of {what}"), &got[0], &y, bound);
             close(&format!("dx of {what}"), &got[1], &dx, bound);
+        }
+    }
+}
+
+#[cfg_attr(test, test)]
+pub fn casts() {
+    for number in Number::ALL {
+        for (n, after) in
+            [(1, [0, 0]), (7, [0, 0]), (2059, [0, 0]), (24, [1, 0]), (24, [0, 1])]
+        {
+            let x = numbers(Number::F32, n, 3);
+            let want: Vec<f64> = x.iter().map(|x| rounded(number, *x)).collect();
+            run(|host| {
+                let x = host.array(Number::F32, &x, after[0]);
+                let mut y = host.poisoned(number, n, after[1]);
+                host.launch(&narrow(number, n as u64, x.at(), y.at()));
+                assert_eq!(y.values(), want, "{number:?} {n}, from {after:?}");
+                let mut wide = host.poisoned(Number::F32, n, after[0]);
+                host.launch(&widen(number, n as u64, y.at(), wide.at()));
+                assert_eq!(wide.values(), want, "{number:?} {n}, from {after:?}");
+            });
         }
     }
 }

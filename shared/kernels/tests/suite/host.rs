@@ -2,23 +2,11 @@
 //! GPU in it.
 use super::gpu::{Gpu, There, gpu};
 use half::bf16;
-use kernels::{HEADERS, Launch, Number, Ptr};
-use libloading::{Library, Symbol};
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::ffi::{CString, c_void};
-use std::process::Command;
-use std::rc::Rc;
+use kernels::{Launch, Number, Ptr};
 
 /// Bytes before and after each array.
 const GUARD: usize = 64;
 const UNTOUCHED: u8 = 0xab;
-
-/// What CUDA adds to C, on a CPU.
-const SHIM: [(&str, &str); 2] = [
-    ("shim.c", include_str!("../../host/shim.c")),
-    ("shim.h", include_str!("../../host/shim.h")),
-];
 
 /// Runs launches one after the other.
 pub struct Host {
@@ -28,11 +16,9 @@ pub struct Host {
     gpu: Option<&'static Gpu>,
 }
 
-type Compiled = HashMap<(&'static str, Option<u32>, Number), Rc<Library>>;
 thread_local! {
-    /// Once for each test: each has a thread of its own, and a library runs one kernel
-    /// at a time.
-    static COMPILED: RefCell<Compiled> = RefCell::default();
+    /// One for each test, which has a thread of its own: it runs one kernel at a time.
+    static CPU: kernels::host::Host = kernels::host::Host::default();
 }
 
 /// An array in the machine's memory, with something of a known pattern around it.
@@ -103,65 +89,9 @@ impl Host {
         if let Some(gpu) = self.gpu {
             return gpu.launch(launch);
         }
-        let library = self.compiled(launch);
-        type Kernel = unsafe extern "C" fn(*const c_void);
-        type Run = unsafe extern "C" fn(
-            Kernel,
-            *const c_void,
-            *const u32,
-            u32,
-            usize,
-            i32,
-        ) -> i32;
-        let name = CString::new(launch.kernel).unwrap();
-        // SAFETY: they have these types, in shim.c and by KERNEL in shim.h. A kernel
-        // that writes elsewhere is what the tests are to find.
-        let status = unsafe {
-            let kernel: Symbol<Kernel> =
-                library.get(name.as_bytes_with_nul()).expect(launch.kernel);
-            let run: Symbol<Run> = library.get(b"shim_run\0").unwrap();
-            let (args, grid) = (launch.args(), launch.grid.as_ptr());
-            let backwards = self.backwards.into();
-            run(*kernel, args, grid, launch.threads, launch.shared, backwards)
-        };
-        assert_ne!(status, 1, "{launch:?}: threads wait that no other will join");
-        assert_eq!(status, 0, "{launch:?}");
-    }
-    fn compiled(&self, launch: &Launch) -> Rc<Library> {
-        let key = (launch.source.name, launch.source.dim, launch.number);
-        if let Some(library) = COMPILED.with_borrow(|all| all.get(&key).cloned()) {
-            return library;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let (source, library) =
-            (folder.path().join(launch.source.name), folder.path().join("kernel.so"));
-        std::fs::write(&source, launch.source.text).unwrap();
-        for (name, text) in HEADERS {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        for (name, text) in SHIM {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        let output = Command::new("cc")
-            .args(["-std=gnu11", "-O1", "-ffp-contract=off", "-fPIC", "-shared"])
-            .args(["-Wall", "-Wextra", "-Werror", "-x", "c"])
-            // A pack that is not where packs may be: an error on a GPU, not on x86.
-            .args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"])
-            .args(launch.number.flags())
-            .args(launch.source.flags())
-            .arg(&source)
-            .arg(folder.path().join("shim.c"))
-            .arg("-o")
-            .arg(&library)
-            .arg("-lm")
-            .output()
-            .expect("a C compiler: rustc needs one, too");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {said}", launch.source.name);
-        // SAFETY: it does nothing when it is loaded.
-        let library = Rc::new(unsafe { Library::new(&library).unwrap() });
-        COMPILED.with_borrow_mut(|all| all.insert(key, library.clone()));
-        library
+        // SAFETY: a kernel that writes elsewhere is what the tests are to find.
+        CPU.with(|cpu| unsafe { cpu.run(launch, self.backwards) })
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

@@ -146,7 +146,7 @@ fn by_kernels(
     }
     let whole = host.array(Number::F32, &whole, after);
     let mut total = host.doubles(&[0.5]);
-    host.launch(&add_losses(rows, targets.at(), whole.at(), total.at()));
+    host.launch(&add_losses(rows, targets.at(), whole.at(), total.at(), SCALE));
     let gradients = case.parts.iter().zip(&logits).map(|(part, logits)| {
         let shape = shape(part);
         let len = case.rows * shape.width as usize;
@@ -156,7 +156,7 @@ fn by_kernels(
         gradient.values()
     });
     let gradients = gradients.collect();
-    (own, (total.doubles()[0] - 0.5) * SCALE, gradients)
+    (own, total.doubles()[0] - 0.5, gradients)
 }
 
 #[track_caller]

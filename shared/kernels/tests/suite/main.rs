@@ -29,6 +29,7 @@ mod matmul;
 mod norm;
 #[cfg(feature = "cuda")]
 mod nvrtc;
+mod reduce;
 mod rope;
 mod twin;
 
@@ -43,6 +44,7 @@ pub const ALL: &[(&str, Checks)] = &[
     #[cfg(feature = "cuda")]
     ("matmul", matmul::CHECKS),
     ("norm", norm::CHECKS),
+    ("reduce", reduce::CHECKS),
     ("rope", rope::CHECKS),
 ];
 

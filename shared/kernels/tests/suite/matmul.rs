@@ -9,10 +9,8 @@ use cudarc::cublaslt::sys::{
     cublasStatus_t as Status, cudaDataType_t as DataType,
 };
 use kernels::cuda::Device;
-use kernels::matmul::{
-    Math, Matmul, Matrix, Problem, Store, data_type, library, meaning,
-};
-use kernels::{Number, Ptr};
+use kernels::matmul::{Matmul, Problem, data_type, library, meaning};
+use kernels::{Math, Matrix, Number, Ptr, Store};
 use std::io::Write;
 
 pub const CHECKS: Checks = checks![

@@ -9,6 +9,7 @@ mod plain;
 
 mod accumulation;
 mod agreement;
+mod device;
 mod errors;
 mod flops;
 mod model;
