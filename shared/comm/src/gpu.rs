@@ -4,9 +4,8 @@
 //! [`launch_on`](crate::launch_on), and each rank asks it for its own, a [`Gpu`]. That
 //! is a few functions on *streams* (what is started on one runs in the order in which
 //! it was started) and *events* (places in a stream that another can wait for).
-//! [`CudaGpu`] makes one of the stream that kernels run on. Tests have one that is made
-//! of threads and the processor's memory.
-use cudarc::driver::sys::{CUmemorytype, CUpointer_attribute, CUresult};
+//! [`Cuda`] is that of this program's kernels. Tests have one that is made of threads
+//! and the processor's memory.
 use cudarc::driver::{CudaEvent, CudaStream, DriverError, result, sys};
 use std::ffi::c_void;
 use std::path::PathBuf;
@@ -101,15 +100,21 @@ pub trait Event: Send + Sync {
     fn is_over(&self) -> Outcome<bool>;
 }
 
-/// A GPU of CUDA, of which the kernels run on a stream that somebody else has made.
-pub struct CudaGpu(Arc<CudaStream>);
+/// The GPUs on which this program's kernels run, as `kernels` opens them.
+pub struct Cuda;
 
-impl CudaGpu {
-    /// Of the stream of its kernels: `kernels::cuda::Device::stream`.
-    pub fn new(kernels: Arc<CudaStream>) -> CudaGpu {
-        CudaGpu(kernels)
+impl Gpus for Cuda {
+    fn count(&self) -> usize {
+        kernels::gpu::count()
+    }
+    fn open(&self, ordinal: usize) -> Outcome<Arc<dyn Gpu>> {
+        let gpu = kernels::gpu::Gpu::get(ordinal).map_err(|error| error.to_string())?;
+        Ok(Arc::new(CudaGpu(gpu.device().stream().clone())))
     }
 }
+
+/// A GPU, by the stream that its kernels run on.
+struct CudaGpu(Arc<CudaStream>);
 
 struct OfCuda(Arc<CudaStream>);
 
@@ -118,13 +123,7 @@ impl Gpu for CudaGpu {
         self.0.context().bind_to_thread().map_err(named)
     }
     fn holds(&self, address: usize) -> bool {
-        let mut kind = 0u32;
-        let place = (&raw mut kind).cast();
-        let what = CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
-        // SAFETY: it writes a number. Of memory that CUDA does not know it says so.
-        let code = unsafe { sys::cuPointerGetAttribute(place, what, address as u64) };
-        code == CUresult::CUDA_SUCCESS
-            && kind == CUmemorytype::CU_MEMORYTYPE_DEVICE as u32
+        memory::device::of(std::ptr::without_provenance::<u8>(address)).is_some()
     }
     fn kernels(&self) -> Arc<dyn Stream> {
         Arc::new(OfCuda(self.0.clone()))

@@ -40,7 +40,7 @@ pub fn launch<T: Send, E: Display + Send>(
         #[cfg(feature = "cuda")]
         Started::Job(job) if job.size > 1 => Err(Error::new(format!(
             "{} started {} processes, between which only NCCL carries calls, and this \
-             launch has no GPUs: ask for them (`comm::launch_on`), or use mpirun",
+             launch has no GPUs: ask for them (`comm::launch_on_gpus`), or use mpirun",
             job.by, job.size
         ))),
         #[cfg(feature = "cuda")]
@@ -48,10 +48,27 @@ pub fn launch<T: Send, E: Display + Send>(
     }
 }
 
+/// As [`launch`], of ranks that compute on GPUs, in a build with the feature `cuda`; see
+/// `launch_on`. In any other build it is [`launch`].
+///
+/// # Errors
+/// As for [`launch`]; or NCCL is missing, or a rank's GPU cannot be used.
+pub fn launch_on_gpus<T: Send, E: Display + Send>(
+    ranks: usize,
+    f: impl Fn(Group) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, Error> {
+    #[cfg(feature = "cuda")]
+    return launch_on(&crate::gpu::Cuda, ranks, f);
+    #[cfg(not(feature = "cuda"))]
+    launch(ranks, f)
+}
+
 /// As [`launch`], of ranks that have GPUs, if there are enough of them: NCCL carries
 /// their calls then, between threads of one process, of which rank `r` has GPU `r`, or
 /// between the processes that `torchrun` or `srun` started, each of which has the GPU
-/// of its place on its host. Between processes that `mpirun` started it is MPI.
+/// of its place on its host (or the only one that it sees). Between processes that
+/// `mpirun` started it is MPI. Nothing else is opened here: a rank's kernels must run on
+/// the stream that `gpus` gives for it, and its thread set that up by itself.
 ///
 /// With fewer GPUs than ranks in one process it is [`launch_threads`].
 ///

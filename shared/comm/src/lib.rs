@@ -78,10 +78,10 @@ pub use error::{Error, Result};
 pub use group::Group;
 #[cfg(feature = "cuda")]
 pub use launch::launch_on;
-pub use launch::{launch, launch_threads};
+pub use launch::{launch, launch_on_gpus, launch_threads};
 pub use ledger::{Entry, Ledger, Line, Span};
 pub use mesh::{Layout, Mesh};
 pub use number::Number;
 pub use pending::Pending;
-pub use processes::{processes, ranks_here};
+pub use processes::{place_here, processes, ranks_here};
 pub use tensors::{PendingTensor, SentTensor};

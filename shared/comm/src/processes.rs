@@ -18,6 +18,10 @@ const OTHER_SIZES: [(&str, &str); 2] =
 const LOCAL_SIZES: [&str; 3] =
     ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "LOCAL_WORLD_SIZE"];
 
+/// Where they say which of these a process is.
+const LOCAL_RANKS: [&str; 4] =
+    ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "LOCAL_RANK", "SLURM_LOCALID"];
+
 /// Who started this process, and others.
 pub(crate) enum Started {
     /// Nobody that is known here.
@@ -33,8 +37,40 @@ pub(crate) enum Started {
 /// threads; if they are processes, as many as the launcher says.
 pub fn ranks_here(ranks: usize) -> usize {
     let found = LOCAL_SIZES.iter().find_map(|name| std::env::var(name).ok());
-    let here = found.and_then(|n| n.parse().ok()).filter(|n| (1..=ranks).contains(n));
-    here.unwrap_or(ranks)
+    let here = found.or_else(|| tasks_here(&|name| std::env::var(name).ok()));
+    let here = here.and_then(|n| n.parse().ok());
+    here.filter(|n| (1..=ranks).contains(n)).unwrap_or(ranks)
+}
+
+/// Which of the ranks of this host rank `rank` is, from 0: the number of its GPU, where
+/// each has one. If the launcher does not say, hosts are filled one after the other.
+pub fn place_here(rank: usize, ranks: usize) -> usize {
+    let found = LOCAL_RANKS.iter().find_map(|name| std::env::var(name).ok());
+    let here = ranks_here(ranks);
+    let place = found.and_then(|n| n.parse().ok()).filter(|place| *place < here);
+    // Threads of one process have one environment.
+    place.filter(|_| here < ranks || is_process()).unwrap_or(rank % here)
+}
+
+/// Whether this process is one rank.
+fn is_process() -> bool {
+    processes().is_ok_and(|n| n.is_some_and(|n| n > 1))
+}
+
+/// How many tasks Slurm's step has on this host: of `2(x3),1`, for the hosts in order.
+fn tasks_here(get: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    get("SLURM_STEP_ID")?;
+    let (all, host) = (get("SLURM_STEP_TASKS_PER_NODE")?, get("SLURM_NODEID")?);
+    let mut host: usize = host.parse().ok()?;
+    for part in all.split(',') {
+        let (tasks, hosts) = part.split_once("(x").unwrap_or((part, "1"));
+        let hosts: usize = hosts.trim_end_matches(')').parse().ok()?;
+        if host < hosts {
+            return Some(tasks.to_string());
+        }
+        host -= hosts;
+    }
+    None
 }
 
 /// How many processes `mpirun` started, of which this is one, or in a build with the
@@ -52,7 +88,7 @@ pub fn processes() -> Result<Option<usize>> {
         #[cfg(feature = "mpi")]
         Started::Mpi(processes) => Some(processes),
         #[cfg(feature = "cuda")]
-        Started::Job(job) => Some(job.size),
+        Started::Job(job) => Some(job.size).filter(|size| *size > 1),
     })
 }
 
@@ -89,4 +125,24 @@ fn number(name: &str, text: &str) -> Result<usize> {
         .ok()
         .filter(|n| *n > 0)
         .ok_or_else(|| Error::new(format!("{name} is `{text}`, expected a number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tasks_here;
+
+    #[test]
+    fn how_many_tasks_slurm_has_here() {
+        let of = |node: &str| {
+            tasks_here(&|name| match name {
+                "SLURM_STEP_ID" => Some("0".into()),
+                "SLURM_STEP_TASKS_PER_NODE" => Some("4(x2),3,1(x2)".into()),
+                "SLURM_NODEID" => Some(node.into()),
+                _ => None,
+            })
+        };
+        let found = ["0", "1", "2", "3", "4", "5"].map(of);
+        let want = ["4", "4", "3", "1", "1"].map(|n| Some(n.to_string()));
+        assert_eq!((&found[..5], &found[5]), (&want[..], &None));
+    }
 }

@@ -47,14 +47,16 @@ pub(crate) fn launch<T: Send, E: Display + Send>(
             let shared = Shared::new(gpus);
             let engine = shared.and_then(|shared| {
                 let count = gpus.count();
-                if local_rank >= count {
+                // The only one that it sees may be its own; if not, NCCL says so.
+                let ordinal = if count == 1 { 0 } else { local_rank };
+                if ordinal >= count {
                     return Err(Error::new(format!(
                         "it is process {local_rank} of its host, from 0, which has \
                          {count} GPUs: let {by} start no more processes on a host than \
                          it has GPUs"
                     )));
                 }
-                Nccl::new(&shared, remote.clone(), gpus, local_rank, rank)
+                Nccl::new(&shared, remote.clone(), gpus, ordinal, rank)
             });
             let engine = engine.map_err(|error| format!("rank {rank}: {error}"))?;
             let engine: Arc<Nccl> = Arc::new(engine);

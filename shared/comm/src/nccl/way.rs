@@ -27,9 +27,6 @@ impl Way {
             output: call.output.1.cast(),
             stream: self.stream.raw(),
         };
-        if let Some(ready) = &seat.ready {
-            self.stream.follow(&**ready)?;
-        }
         if seat.is_of_host() {
             let staged = Staged::of(seat);
             self.reserve(staged.bytes)?;
@@ -46,6 +43,9 @@ impl Way {
             if let Some(output) = staged.output {
                 at.output = std::ptr::without_provenance_mut(start + output);
             }
+        }
+        if let Some(ready) = &seat.ready {
+            self.stream.follow(&**ready)?;
         }
         // SAFETY: memory is lent until the seat says that the call is over, or until
         // kernels that are started later use it, which follow its end.
@@ -110,19 +110,9 @@ impl Staged {
             return Staged { input: Some(0), output: Some(0), bytes: 1 };
         }
         let [from, to] = seat.of_host;
-        let (a, b) = (seat.call.input.1.addr(), seat.call.output.1.addr());
-        let (a, b) = (a..a + seat.input_bytes(), b..b + seat.output_bytes());
-        // In place, one is a part of the other, and NCCL must see that.
-        let meet = from && to && a.start < b.end && b.start < a.end;
-        let (first, second) = match meet {
-            true => {
-                let start = a.start.min(b.start);
-                (a.start - start, b.start - start)
-            }
-            false if from => (0, a.len().next_multiple_of(256)),
-            false => (0, 0),
-        };
-        let bytes = (first + a.len()).max(second + b.len());
-        Staged { input: from.then_some(first), output: to.then_some(second), bytes }
+        // Apart, even of a call in place: what is staged is a copy.
+        let first = if from { seat.input_bytes().next_multiple_of(256) } else { 0 };
+        let bytes = first + if to { seat.output_bytes() } else { 0 };
+        Staged { input: from.then_some(0), output: to.then_some(first), bytes }
     }
 }

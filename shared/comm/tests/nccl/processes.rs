@@ -58,7 +58,8 @@ fn own(case: &str, world: &Group) -> comm::Result<()> {
     match case {
         "one is killed" | "rank 0 is killed" => {
             if me == usize::from(case == "one is killed") {
-                sleep(Duration::from_millis(300));
+                // The others are in the call then.
+                sleep(Duration::from_millis(1500));
                 // SAFETY: ends this process, as by another's hand.
                 unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
             }
@@ -66,6 +67,7 @@ fn own(case: &str, world: &Group) -> comm::Result<()> {
         }
         "one exits" => {
             if me == 1 {
+                sleep(Duration::from_millis(1500));
                 std::process::exit(0);
             }
             sum(5)
@@ -267,13 +269,17 @@ fn what_does_not_fit_is_said() {
     fails(
         &two("without GPUs"),
         &[0, 1],
-        &["torchrun started 2 processes", "launch_on"],
+        &["torchrun started 2 processes", "launch_on_gpus"],
     );
     fails(&two("another number"), &[0, 1], &["3 ranks, but torchrun started 2"]);
-    let ends = Start { gpus: Some(1), ..two("all is well") }.all();
-    assert!(ends[1].1.contains("rank 1: it is process 1 of its host"), "{ends:#?}");
-    assert!(ends[1].1.contains("has 1 GPUs"), "{ends:#?}");
+    let three = Start::of("all is well", 3);
+    let ends = Start { gpus: Some(2), ..three.clone() }.all();
+    assert!(ends[2].1.contains("rank 2: it is process 2 of its host"), "{ends:#?}");
+    assert!(ends[2].1.contains("has 2 GPUs"), "{ends:#?}");
     assert!(ends.iter().all(|(status, _)| *status == Some(1)), "{ends:#?}");
+    // Each sees its own alone.
+    let ends = Start { gpus: Some(1), ..three }.all();
+    assert!(ends.iter().all(|(status, _)| *status == Some(0)), "{ends:#?}");
 }
 
 #[test]
