@@ -23,7 +23,8 @@
 //! ```
 //!
 //! **Sums are made in the order of the ranks**, 16-bit numbers in fp32 and rounded
-//! once: the same bits in every run, and on every rank.
+//! once: the same bits in every run, and on every rank. (Over NCCL they are the same on
+//! every rank, and no more than that.)
 //!
 //! **Nothing hangs here.** Ranks that disagree about a call, that wait for each other
 //! in a circle, or for one that has returned or panicked, are found at once, by what
@@ -37,6 +38,12 @@
 //! early ends the run, and when a process dies, each of the others says what it waited
 //! for. Calls are compared, and circles found, if `FERROTRON_COMM_DEBUG=1` is in rank
 //! 0's environment.
+//!
+//! **Ranks may have a GPU each** ([`launch_on_gpus`], with the feature `cuda`): NCCL
+//! carries their calls then, between threads or between processes that `torchrun` or
+//! `srun` started, and calls are in order with kernels while the processor goes on.
+//! When a process dies, each of the others says what it had under way; and there is a
+//! time limit for calls, FERROTRON_COMM_TIMEOUT (in seconds, 600 if it is not set).
 //!
 //! **Everything is counted**: what a ring would send for each call, by family, group
 //! and operation, and how long the rank waited for it ([`Ledger`]).

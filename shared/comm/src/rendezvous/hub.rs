@@ -1,5 +1,6 @@
 //! Rank 0's side of a meeting: lets ranks in, and hands on what they say.
-use super::{ALL, Frame, Kind, LONGEST, Seat, VERSION, lock, no_thread};
+use super::frame::{ALL, Frame, Kind, LONGEST};
+use super::{Seat, VERSION, lock, no_thread};
 use crate::engine::several;
 use crate::error::{Error, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};

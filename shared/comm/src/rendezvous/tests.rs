@@ -1,5 +1,6 @@
 //! Meetings of threads and of processes, and what can be wrong with them.
 use super::*;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
