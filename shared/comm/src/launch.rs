@@ -48,8 +48,8 @@ pub fn launch<T: Send, E: Display + Send>(
     }
 }
 
-/// As [`launch`], of ranks that compute on GPUs, in a build with the feature `cuda`; see
-/// `launch_on`. In any other build it is [`launch`].
+/// As [`launch`], of ranks that compute on GPUs, in a build with the feature `cuda`;
+/// see `launch_on`. In any other build it is [`launch`].
 ///
 /// # Errors
 /// As for [`launch`]; or NCCL is missing, or a rank's GPU cannot be used.
@@ -67,8 +67,8 @@ pub fn launch_on_gpus<T: Send, E: Display + Send>(
 /// their calls then, between threads of one process, of which rank `r` has GPU `r`, or
 /// between the processes that `torchrun` or `srun` started, each of which has the GPU
 /// of its place on its host (or the only one that it sees). Between processes that
-/// `mpirun` started it is MPI. Nothing else is opened here: a rank's kernels must run on
-/// the stream that `gpus` gives for it, and its thread set that up by itself.
+/// `mpirun` started it is MPI. Nothing else is opened here: a rank's kernels must run
+/// on the stream that `gpus` gives for it, and its thread sees to that by itself.
 ///
 /// With fewer GPUs than ranks in one process it is [`launch_threads`].
 ///

@@ -184,7 +184,7 @@ impl Lane {
         }
         if let Some(seat) = first.filter(|_| self.turn.elapsed() > self.limit) {
             let why = format!(
-                "not over after {:?} (FERROTRON_COMM_TIMEOUT, in seconds, is the limit; \
+                "not over after {:?} (FERROTRON_COMM_TIMEOUT is the limit, in seconds; \
                  FERROTRON_COMM_DEBUG=1 tells what each rank calls)",
                 self.limit
             );

@@ -172,8 +172,8 @@ impl Office {
         if !known {
             let own = self.rank;
             let mut text = format!(
-                "rank {rank} has died: its process ended without a word (was it killed, \
-                 or out of memory?)"
+                "rank {rank} has died: its process ended without a word (was it \
+                 killed, or out of memory?)"
             );
             match &*state.open {
                 [] => text += &format!("\n  rank {own}: has no call under way"),

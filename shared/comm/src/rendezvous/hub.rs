@@ -63,7 +63,7 @@ impl Hub {
         let listener = TcpListener::bind(address).map_err(|error| {
             Error::new(format!(
                 "rank 0 cannot listen on port {port}, where the other ranks will look \
-                 for it: {error}. Set FERROTRON_PORT, for all ranks, to one that is free"
+                 for it: {error}. Set FERROTRON_PORT, for all ranks, to a free one"
             ))
         })?;
         let failed = |error| Error::new(format!("port {port}: {error}"));
@@ -148,8 +148,8 @@ impl Room {
         let Seat { token: own, launch: number, size: ranks, port, .. } = &self.seat;
         if token != own {
             return refused(format!(
-                "another job meets at port {port}: set FERROTRON_PORT, for all ranks of \
-                 one of them, to another"
+                "another job meets at port {port}: set FERROTRON_PORT, for all ranks \
+                 of one of them, to another"
             ));
         }
         match launch.parse::<u64>() {

@@ -12,8 +12,8 @@
 //! When all are here, each can send letters (bytes) to one rank, or to all. Letters go
 //! through the hub, one after the other, so that all ranks get those to all in the same
 //! order. A connection that closes without a goodbye is a process that has died: the
-//! hub tells the others. When all have said goodbye, or are dead, the hub says farewell,
-//! and the meeting is over for everyone at once; rank 0 cannot leave before.
+//! hub tells the others. When all have said goodbye, or are dead, the hub says
+//! farewell, and the meeting is over for everyone at once; rank 0 cannot leave before.
 //!
 //! Nothing is encrypted: a cluster's inner network is trusted, as it is by NCCL.
 mod frame;
