@@ -66,14 +66,15 @@ pub fn launch_on_gpus<T: Send, E: Display + Send>(
 /// As [`launch`], of ranks that have GPUs, if there are enough of them: NCCL carries
 /// their calls then, between threads of one process, of which rank `r` has GPU `r`, or
 /// between the processes that `torchrun` or `srun` started, each of which has the GPU
-/// of its place on its host (or the only one that it sees). Between processes that
-/// `mpirun` started it is MPI. Nothing else is opened here: a rank's kernels must run
-/// on the stream that `gpus` gives for it, and its thread sees to that by itself.
+/// of its place on its host (or the only one that it sees). Nothing else is opened
+/// here: a rank's kernels must run on the stream that `gpus` gives for it, and its
+/// thread sees to that by itself.
 ///
 /// With fewer GPUs than ranks in one process it is [`launch_threads`].
 ///
 /// # Errors
-/// As for [`launch`]; or NCCL is missing, or a rank's GPU cannot be used.
+/// As for [`launch`]; or NCCL is missing, or a rank's GPU cannot be used, or `mpirun`
+/// started the processes.
 #[cfg(feature = "cuda")]
 pub fn launch_on<T: Send, E: Display + Send>(
     gpus: &dyn crate::gpu::Gpus,
@@ -81,10 +82,17 @@ pub fn launch_on<T: Send, E: Display + Send>(
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
     use crate::nccl::{Nccl, Shared, launch};
+    if let Some(job) = crate::processes::job()?.filter(|job| job.size > 1) {
+        return launch(&job, gpus, ranks, f);
+    }
     match started()? {
         #[cfg(feature = "mpi")]
-        Started::Mpi(processes) => return crate::mpi::launch(ranks, processes, f),
-        Started::Job(job) if job.size > 1 => return launch(&job, gpus, ranks, f),
+        Started::Mpi(processes @ 2..) => {
+            return Err(Error::new(format!(
+                "mpirun started {processes} processes, and MPI carries here what is in \
+                 the processor's memory: start ranks that have GPUs by torchrun or srun"
+            )));
+        }
         _ => {}
     }
     // Nobody to talk to: NCCL is not needed.

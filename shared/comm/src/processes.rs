@@ -10,9 +10,11 @@ mod job;
 /// that speak PMI (MPICH, Slurm).
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
-/// Where others do, and what these are called.
-const OTHER_SIZES: [(&str, &str); 2] =
-    [("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")];
+/// Where others do, and what rank it is; and what these are called.
+const OTHERS: [(&str, &str, &str); 2] = [
+    ("WORLD_SIZE", "RANK", "torchrun"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "srun"),
+];
 
 /// Where they say how many of these are on this host.
 const LOCAL_SIZES: [&str; 3] =
@@ -92,12 +94,21 @@ pub fn processes() -> Result<Option<usize>> {
     })
 }
 
+/// The job of `torchrun` or `srun`, whatever else started this process: Slurm speaks
+/// PMI as well.
+///
+/// # Errors
+/// As for [`processes`].
+#[cfg(feature = "cuda")]
+pub(crate) fn job() -> Result<Option<Job>> {
+    job::read(&|name| std::env::var(name).ok())
+}
+
 /// # Errors
 /// As for [`processes`].
 pub(crate) fn started() -> Result<Started> {
     let get = |name: &str| std::env::var(name).ok();
-    let size = |(name, by): (&'static str, &'static str)| Some((name, by, get(name)?));
-    let mpi = SIZES.into_iter().find_map(|name| size((name, "mpirun")));
+    let mpi = SIZES.into_iter().find_map(|name| Some((name, "mpirun", get(name)?)));
     if let (Some((name, _, text)), true) = (&mpi, cfg!(feature = "mpi")) {
         let _size = number(name, text)?;
         #[cfg(feature = "mpi")]
@@ -107,7 +118,10 @@ pub(crate) fn started() -> Result<Started> {
     if let Some(job) = job::read(&get)? {
         return Ok(Started::Job(job));
     }
-    let other = OTHER_SIZES.into_iter().find_map(size);
+    let other = OTHERS.into_iter().find_map(|(name, rank, by)| {
+        get(rank)?;
+        Some((name, by, get(name)?))
+    });
     let Some((name, by, text)) = mpi.or(other) else { return Ok(Started::Alone) };
     let size = number(name, &text)?;
     if size == 1 {

@@ -12,7 +12,8 @@
 //!
 //! A communicator is made at its lane's first call, which all members make; they need
 //! not make groups in the same order, and a group without calls costs nothing. Place 0
-//! (of a message, the sender) draws its name, and tells it on the [`board`].
+//! (of a message, the sender) draws its name, and tells it on the [`board`]. It stays
+//! until its rank has returned, even if the group is dropped before.
 //!
 //! **Streams.** A rank's kernels run on one stream. A call's lane waits there for an
 //! event that is recorded when the call is posted, so that it sees what kernels have
@@ -49,7 +50,9 @@
 //! **Many communicators on one GPU** need room: a kernel that waits for another rank
 //! keeps its multiprocessors, and streams share hardware queues, 8 if
 //! CUDA_DEVICE_MAX_CONNECTIONS says nothing else. With more lanes in use than that, set
-//! it to 32, so that no kernel stands in line behind a call that waits for it.
+//! it to 32, so that no kernel stands in line behind a call that waits for it. For the
+//! same reason CUDA_MODULE_LOADING=EAGER is safer: to load a kernel at its first start
+//! may take an idle GPU.
 mod board;
 mod communicator;
 mod lane;
@@ -179,9 +182,10 @@ impl Engine for Nccl {
     fn group(&self, words: String) -> Result<u64> {
         self.board.group(words)
     }
-    fn left(&self, group: u64) {
-        self.lanes().open.retain(|(other, _), _| *other != group);
-    }
+    /// Its lanes stay until the rank has returned: to end a communicator is to give
+    /// memory back, for which CUDA waits until the whole GPU is idle, and so for ranks
+    /// that wait for this one.
+    fn left(&self, _: u64) {}
     fn post(&self, part: Part, call: Call, _: bool) -> Result<Box<dyn Flight>> {
         let slot = self.board.post(&part, &call)?;
         let seat = Seat::new(part, call, slot, &*self.gpu).map_err(|why| {
