@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 /// How often a lane looks at what is in the air when nothing has changed for a while.
 const PAUSE: Duration = Duration::from_micros(500);
 
+/// How long the end of a communicator, of which all calls are over, waits for others.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The first looks follow each other at once; most small calls are over by then.
 const LOOKS: u32 = 100;
 
@@ -143,10 +146,11 @@ impl Lane {
     }
     /// Waits until NCCL has done what it was told to.
     fn settle(&mut self) -> Result<()> {
-        self.until(|lane| match &lane.way {
-            Some(way) => way.communicator.settled().map_err(|why| lane.said(why)),
-            None => Ok(true),
-        })
+        self.until(|lane| lane.has_settled())
+    }
+    fn has_settled(&self) -> Result<bool> {
+        let Some(way) = &self.way else { return Ok(true) };
+        way.communicator.settled().map_err(|why| self.said(why))
     }
     /// Looks until something is so.
     fn until(&mut self, mut so: impl FnMut(&mut Lane) -> Result<bool>) -> Result<()> {
@@ -179,9 +183,7 @@ impl Lane {
         if let Some(failure) = self.board.failure(self.air.back().map(|seat| &**seat)) {
             return Err(failure);
         }
-        if let Some(way) = &self.way {
-            way.communicator.settled().map_err(|why| self.said(why))?;
-        }
+        self.has_settled()?;
         if let Some(seat) = first.filter(|_| self.turn.elapsed() > self.limit) {
             let why = format!(
                 "not over after {:?} (FERROTRON_COMM_TIMEOUT is the limit, in seconds; \
@@ -219,10 +221,15 @@ impl Lane {
         }
         self.gpu.enter().map_err(|why| self.said(why))?;
         way.communicator.finalize().map_err(|why| self.said(why))?;
-        self.settle()?;
-        if let Some(way) = self.way.take() {
-            way.destroy();
-        }
+        // Others may be busy, or dead since they returned.
+        let until = Instant::now() + PATIENCE.min(self.limit);
+        let mut settled = false;
+        self.until(|lane| {
+            settled = lane.has_settled()?;
+            Ok(settled || Instant::now() > until)
+        })?;
+        let end = if settled { Way::destroy } else { Way::abort };
+        self.way.take().into_iter().for_each(end);
         Ok(())
     }
     /// With the rank, and the call that was taken up last.

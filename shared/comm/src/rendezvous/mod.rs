@@ -198,6 +198,10 @@ fn attempt(
     let mut addresses = (&*seat.host, seat.port).to_socket_addrs().map_err(said)?;
     let address = addresses.next().ok_or("the host has no address")?;
     let stream = TcpStream::connect_timeout(&address, left()).map_err(said)?;
+    // Where nobody listens, on this host, TCP may connect a port with itself.
+    if stream.local_addr().ok() == stream.peer_addr().ok() {
+        return Err("nobody listens".to_string());
+    }
     stream.set_nodelay(true).map_err(said)?;
     Frame::new(Kind::Hello, seat.rank as u32, hello(seat))
         .write(&stream)

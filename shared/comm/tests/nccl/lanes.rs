@@ -101,21 +101,29 @@ fn calls_and_kernels_overlap() {
     .unwrap();
 }
 
-/// What others do not hear from NCCL: a rank that fails, with a call on the GPU that
-/// will never be over.
+/// A rank fails with a call that NCCL has on both GPUs, and on the failing one behind a
+/// kernel: the other GPU's kernels do not wait for it any more.
 #[test]
 fn a_failure_ends_what_is_on_the_gpu() {
     let gpus = Prepared::new(2);
+    let open = Arc::new(AtomicBool::new(false));
     let outcome = launch_on(&gpus, 2, |world| {
+        let kernels = &gpus.0[world.rank()].kernels;
+        let mut data = vec![1f32; 1000];
+        let gate = open.clone();
         if world.rank() == 1 {
-            sleep(Duration::from_millis(50));
+            kernels.run(move || until("opened", || gate.load(Ordering::SeqCst)));
+        }
+        let said = |error: comm::Error| error.to_string();
+        world.all_reduce("x", &mut data, Reduce::Sum).map_err(said)?;
+        if world.rank() == 1 {
             return Err("as asked".to_string());
         }
-        let mut data = vec![1f32; 1000];
-        let said = world.all_reduce("x", &mut data, Reduce::Sum);
-        let error = said.unwrap_err().to_string();
+        // In time: the gate is shut.
+        kernels.synchronize();
+        open.store(true, Ordering::SeqCst);
+        let error = world.barrier("y").unwrap_err().to_string();
         assert!(error.contains("rank 1: as asked"), "{error}");
-        gpus.0[0].kernels.synchronize();
         Ok(())
     });
     assert!(outcome.unwrap_err().to_string().contains("rank 1: as asked"));

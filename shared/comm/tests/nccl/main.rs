@@ -7,3 +7,4 @@ mod gpu;
 mod host;
 mod lanes;
 mod processes;
+mod start;

@@ -4,16 +4,13 @@ mod cases;
 #[path = "../mpi/parity.rs"]
 mod parity;
 
-use crate::gpu::{Fakes, Memory, in_use, library};
+use crate::gpu::{Fakes, Memory, in_use};
+use crate::start::{CASE, Start, end};
 use cases::{CASES, Case};
 use comm::{Error, Group, Reduce};
 use std::fmt::Display;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-const CASE: &str = "NCCL_TEST_CASE";
+use std::time::Duration;
 
 pub fn launch<T: Send, E: Display + Send>(
     ranks: usize,
@@ -72,6 +69,18 @@ fn own(case: &str, world: &Group) -> comm::Result<()> {
             }
             sum(5)
         }
+        "one dies at the end" => {
+            if me == 1 {
+                std::thread::spawn(|| {
+                    sleep(Duration::from_millis(700));
+                    // SAFETY: ends this process.
+                    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) }
+                });
+            } else {
+                sleep(Duration::from_millis(1500));
+            }
+            Ok(())
+        }
         "one is slow" => {
             if me == 1 {
                 sleep(Duration::from_secs(3));
@@ -87,82 +96,6 @@ fn own(case: &str, world: &Group) -> comm::Result<()> {
         "all is well" => Ok(()),
         other => panic!("no case `{other}`"),
     }
-}
-
-/// How torchrun starts a process of a job.
-#[derive(Clone)]
-struct Start {
-    case: String,
-    size: usize,
-    port: u16,
-    watched: bool,
-    seconds: &'static str,
-    gpus: Option<usize>,
-}
-
-impl Start {
-    fn of(case: &str, size: usize) -> Start {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (case, watched, seconds) = (case.to_string(), false, "30");
-        Start { case, size, port, watched, seconds, gpus: None }
-    }
-    fn start(&self, rank: usize) -> Child {
-        let here = self.size.to_string();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["processes::as_a_rank", "--exact", "--nocapture"])
-            .env(CASE, &self.case)
-            .env("FAKE_NCCL", library())
-            .env("RANK", rank.to_string())
-            .env("LOCAL_RANK", rank.to_string())
-            .env("WORLD_SIZE", &here)
-            .env("LOCAL_WORLD_SIZE", &here)
-            .env("MASTER_ADDR", "127.0.0.1")
-            .env("MASTER_PORT", self.port.to_string())
-            .env("FERROTRON_COMM_TIMEOUT", self.seconds)
-            // What rank 0 is told holds for all.
-            .env(
-                "FERROTRON_COMM_DEBUG",
-                if self.watched && rank == 0 { "1" } else { "0" },
-            )
-            .env("RUST_BACKTRACE", "0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if let Some(gpus) = self.gpus {
-            command.env("GPUS", gpus.to_string());
-        }
-        command.spawn().unwrap()
-    }
-    /// Starts them all; how each ended, and what it said.
-    fn all(&self) -> Vec<(Option<i32>, String)> {
-        let children: Vec<Child> =
-            (0..self.size).map(|rank| self.start(rank)).collect();
-        end(children)
-    }
-}
-
-/// How they end, within a minute.
-fn end(children: Vec<Child>) -> Vec<(Option<i32>, String)> {
-    let until = Instant::now() + Duration::from_secs(60);
-    let waiter = |mut child: Child| {
-        std::thread::spawn(move || {
-            while child.try_wait().unwrap().is_none() {
-                if Instant::now() > until {
-                    child.kill().unwrap();
-                    let output = child.wait_with_output().unwrap();
-                    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                    return (None, format!("a hang: {said}"));
-                }
-                sleep(Duration::from_millis(5));
-            }
-            let output = child.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            (output.status.code(), said)
-        })
-    };
-    let waiters: Vec<_> = children.into_iter().map(waiter).collect();
-    waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect()
 }
 
 #[test]
@@ -231,6 +164,15 @@ fn a_death_is_told_by_all_who_live() {
         let parts = ["Error: rank 0 has died", parts[1], parts[2]];
         fails(&start("rank 0 is killed"), &[1, 2], &parts);
     }
+}
+
+/// Who has returned owes nobody anything.
+#[test]
+fn a_death_after_the_end_is_none() {
+    let start = Start { seconds: "3", ..Start::of("one dies at the end", 2) };
+    let ends = start.all();
+    let status = [ends[0].0, ends[1].0];
+    assert_eq!(status, [Some(0), None], "{ends:#?}");
 }
 
 #[test]
