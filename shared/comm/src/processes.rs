@@ -35,32 +35,41 @@ pub(crate) enum Started {
     Job(Job),
 }
 
+type Get<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// How many of `ranks` share this host, and so its cores: all of them, if they are
 /// threads; if they are processes, as many as the launcher says.
 pub fn ranks_here(ranks: usize) -> usize {
-    let found = LOCAL_SIZES.iter().find_map(|name| std::env::var(name).ok());
-    let here = found.or_else(|| tasks_here(&|name| std::env::var(name).ok()));
-    let here = here.and_then(|n| n.parse().ok());
+    here(&environment, ranks)
+}
+
+fn here(get: Get, ranks: usize) -> usize {
+    let found = LOCAL_SIZES.iter().find_map(|name| get(name));
+    let here = found.or_else(|| tasks_here(get)).and_then(|n| n.parse().ok());
     here.filter(|n| (1..=ranks).contains(n)).unwrap_or(ranks)
 }
 
 /// Which of the ranks of this host rank `rank` is, from 0: the number of its GPU, where
 /// each has one. If the launcher does not say, hosts are filled one after the other.
 pub fn place_here(rank: usize, ranks: usize) -> usize {
-    let found = LOCAL_RANKS.iter().find_map(|name| std::env::var(name).ok());
-    let here = ranks_here(ranks);
-    let place = found.and_then(|n| n.parse().ok()).filter(|place| *place < here);
+    let process = processes().is_ok_and(|n| n.is_some_and(|n| n > 1));
     // Threads of one process have one environment.
-    place.filter(|_| here < ranks || is_process()).unwrap_or(rank % here)
+    if process { place(&environment, rank, ranks) } else { rank }
 }
 
-/// Whether this process is one rank.
-fn is_process() -> bool {
-    processes().is_ok_and(|n| n.is_some_and(|n| n > 1))
+fn place(get: Get, rank: usize, ranks: usize) -> usize {
+    let here = here(get, ranks);
+    let found = LOCAL_RANKS.iter().find_map(|name| get(name));
+    let place = found.and_then(|n| n.parse().ok()).filter(|place| *place < here);
+    place.unwrap_or(rank % here)
 }
 
 /// How many tasks Slurm's step has on this host: of `2(x3),1`, for the hosts in order.
-fn tasks_here(get: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+fn tasks_here(get: Get) -> Option<String> {
     get("SLURM_STEP_ID")?;
     let (all, host) = (get("SLURM_STEP_TASKS_PER_NODE")?, get("SLURM_NODEID")?);
     let mut host: usize = host.parse().ok()?;
@@ -101,13 +110,13 @@ pub fn processes() -> Result<Option<usize>> {
 /// As for [`processes`].
 #[cfg(feature = "cuda")]
 pub(crate) fn job() -> Result<Option<Job>> {
-    job::read(&|name| std::env::var(name).ok())
+    job::read(&environment)
 }
 
 /// # Errors
 /// As for [`processes`].
 pub(crate) fn started() -> Result<Started> {
-    let get = |name: &str| std::env::var(name).ok();
+    let get = environment;
     let mpi = SIZES.into_iter().find_map(|name| Some((name, "mpirun", get(name)?)));
     if let (Some((name, _, text)), true) = (&mpi, cfg!(feature = "mpi")) {
         let _size = number(name, text)?;
@@ -143,7 +152,25 @@ fn number(name: &str, text: &str) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::tasks_here;
+    use super::{place, tasks_here};
+
+    #[test]
+    fn which_of_its_hosts_ranks_one_is() {
+        let set = |set: &[(&str, &str)], rank| {
+            let get = |name: &str| {
+                let found = set.iter().find(|(other, _)| *other == name);
+                found.map(|(_, text)| text.to_string())
+            };
+            place(&get, rank, 8)
+        };
+        // Ranks are dealt out to hosts in turns.
+        assert_eq!(set(&[("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "4")], 2), 1);
+        let hosts = ("SLURM_STEP_TASKS_PER_NODE", "2(x4)");
+        let step = [("SLURM_STEP_ID", "0"), ("SLURM_NODEID", "1"), hosts];
+        assert_eq!(set(&[&step[..], &[("SLURM_LOCALID", "1")]].concat(), 5), 1);
+        assert_eq!(set(&step, 4), 0);
+        assert_eq!(set(&[], 5), 5);
+    }
 
     #[test]
     fn how_many_tasks_slurm_has_here() {
