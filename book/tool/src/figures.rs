@@ -12,11 +12,12 @@ mod ch05;
 mod ch06;
 mod ch07;
 mod ch08;
+mod gpu;
 
 type Draw = fn(&Sources) -> Result<String>;
 
 /// All figures, by the name under which a page asks for them.
-const FIGURES: [(&str, Draw); 29] = [
+const FIGURES: [(&str, Draw); 30] = [
     ("whole", whole),
     ("bytes_per_parameter", bytes_per_parameter),
     ("ch01_decoder", ch01_decoder),
@@ -46,6 +47,7 @@ const FIGURES: [(&str, Draw); 29] = [
     ("ch07_bubbles", ch07::bubbles),
     ("ch07_measured", ch07::measured),
     ("ch08_bytes", ch08::bytes),
+    ("gpu_host_and_stream", gpu::host_and_stream),
 ];
 
 /// `{{#figure id caption="…"}}`; the caption is markdown.

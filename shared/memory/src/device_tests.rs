@@ -1,3 +1,5 @@
+//! Memory in the role of a device's: it is booked, given back, joined, and runs out.
+
 use super::*;
 use crate::{Family, account, set_rank, tag};
 use std::sync::atomic::AtomicBool;

@@ -143,14 +143,14 @@ fn without_overlap_nothing_is_hidden() {
 
 /// With a loss scale at which a micro-batch of very few tokens may overflow, or may
 /// not: the first of six that does, as chapter 4 on so many ranks says.
-fn overflows(dp: usize, seed: u64) -> Option<String> {
+fn overflows(dp: usize, seed: u64, scale: u32) -> Option<String> {
     let mut command = Command::new(PROGRAM);
     command.args(["--tokenizer=bytes", "--threads=1", "--seq-len=4"]);
     command.args(["--global-batch=6", "--micro-batch=1", "--validation-sequences=1"]);
     command.args(["--precision=fp16", "--steps=1", "--quiet", "--data"]);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config.rs"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../LICENSE"));
     command.arg(format!("--dp={dp}")).arg(format!("--seed={seed}"));
-    command.arg("--initial-loss-scale=262144");
+    command.arg(format!("--initial-loss-scale={scale}"));
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let said = said(&output);
@@ -162,8 +162,9 @@ fn overflows(dp: usize, seed: u64) -> Option<String> {
 #[test]
 fn an_overflow_on_one_rank_is_named() {
     let (mut early, mut late) = (0, 0);
-    for seed in 1..=8 {
-        let (one, three) = (overflows(1, seed), overflows(3, seed));
+    // Found by trying: in micro-batch 1, 4, 0, and none.
+    for (seed, scale) in [(2, 1 << 19), (15, 1 << 18), (4, 1 << 18), (1, 1 << 18)] {
+        let (one, three) = (overflows(1, seed, scale), overflows(3, seed, scale));
         let number = one.as_ref().map(|place| place.chars().last().unwrap());
         if matches!(number, Some('3'..='5')) {
             assert_eq!(three.as_deref(), Some("step 1, micro-batches 3 to 5"));
