@@ -4,13 +4,13 @@ use crate::kernels::{
 };
 use crate::number::Number;
 use candle_core::DType;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
 use std::panic::Location;
 
 /// How numbers of several ranks become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "mpi", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reduce {
     /// Their sum.
     Sum,
@@ -21,8 +21,7 @@ pub enum Reduce {
 }
 
 /// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "mpi", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Op {
     AllReduce(Reduce),
     AllGather,
@@ -162,7 +161,7 @@ impl Call {
         }
     }
     /// One without memory: for a rank that only compares.
-    #[cfg(feature = "mpi")]
+    #[cfg(any(feature = "mpi", feature = "cuda"))]
     pub fn of_others(
         op: Op,
         dtype: DType,

@@ -1,6 +1,7 @@
 //! What a group asks of whoever carries its calls: threads, or processes under MPI.
 use crate::call::Call;
 use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +23,8 @@ pub(crate) trait Engine: Send + Sync {
     fn post(&self, part: Part, call: Call, started: bool) -> Result<Box<dyn Flight>>;
     /// Fails all calls of all ranks, unless they have failed before.
     fn give_up(&self, error: Error);
+    /// The rank has returned, and all know: what still works for it comes to its end.
+    fn finish(&self) {}
 }
 
 /// A call in flight.
@@ -38,8 +41,7 @@ pub(crate) trait Flight {
 }
 
 /// Which call: the group's number, of a message its ends, and how many came before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "mpi", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Key {
     pub group: u64,
     pub ends: Option<[usize; 2]>,

@@ -1,7 +1,8 @@
 //! Starts ranks.
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::group::Group;
-use crate::processes::processes;
+use crate::processes::{Started, started};
 use crate::threads::Threads;
 use crate::world::World;
 use std::any::Any;
@@ -32,11 +33,77 @@ pub fn launch<T: Send, E: Display + Send>(
     ranks: usize,
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
-    match processes()? {
+    match started()? {
+        Started::Alone => launch_threads(ranks, f),
         #[cfg(feature = "mpi")]
-        Some(processes) => crate::mpi::launch(ranks, processes, f),
-        _ => launch_threads(ranks, f),
+        Started::Mpi(processes) => crate::mpi::launch(ranks, processes, f),
+        #[cfg(feature = "cuda")]
+        Started::Job(job) if job.size > 1 => Err(Error::new(format!(
+            "{} started {} processes, between which only NCCL carries calls, and this \
+             launch has no GPUs: ask for them (`comm::launch_on_gpus`), or use mpirun",
+            job.by, job.size
+        ))),
+        #[cfg(feature = "cuda")]
+        Started::Job(_) => launch_threads(ranks, f),
     }
+}
+
+/// As [`launch`], of ranks that compute on GPUs, in a build with the feature `cuda`;
+/// see `launch_on`. In any other build it is [`launch`].
+///
+/// # Errors
+/// As for [`launch`]; or NCCL is missing, or a rank's GPU cannot be used.
+pub fn launch_on_gpus<T: Send, E: Display + Send>(
+    ranks: usize,
+    f: impl Fn(Group) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, Error> {
+    #[cfg(feature = "cuda")]
+    return launch_on(&crate::gpu::Cuda, ranks, f);
+    #[cfg(not(feature = "cuda"))]
+    launch(ranks, f)
+}
+
+/// As [`launch`], of ranks that have GPUs, if there are enough of them: NCCL carries
+/// their calls then, between threads of one process, of which rank `r` has GPU `r`, or
+/// between the processes that `torchrun` or `srun` started, each of which has the GPU
+/// of its place on its host (or the only one that it sees). Nothing else is opened
+/// here: a rank's kernels must run on the stream that `gpus` gives for it, and its
+/// thread sees to that by itself.
+///
+/// With fewer GPUs than ranks in one process it is [`launch_threads`].
+///
+/// # Errors
+/// As for [`launch`]; or NCCL is missing, or a rank's GPU cannot be used, or `mpirun`
+/// started the processes.
+#[cfg(feature = "cuda")]
+pub fn launch_on<T: Send, E: Display + Send>(
+    gpus: &dyn crate::gpu::Gpus,
+    ranks: usize,
+    f: impl Fn(Group) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, Error> {
+    use crate::nccl::{Nccl, Shared, launch};
+    if let Some(job) = crate::processes::job()?.filter(|job| job.size > 1) {
+        return launch(&job, gpus, ranks, f);
+    }
+    match started()? {
+        #[cfg(feature = "mpi")]
+        Started::Mpi(processes @ 2..) => {
+            return Err(Error::new(format!(
+                "mpirun started {processes} processes, and MPI carries here what is in \
+                 the processor's memory: start ranks that have GPUs by torchrun or srun"
+            )));
+        }
+        _ => {}
+    }
+    // Nobody to talk to: NCCL is not needed.
+    if ranks < 2 || gpus.count() < ranks {
+        return launch_threads(ranks, f);
+    }
+    let shared = Shared::new(gpus)?;
+    let engine = |world: &Arc<World>, rank: usize| -> Result<Arc<dyn Engine>, Error> {
+        Ok(Arc::new(Nccl::of_thread(&shared, gpus, world.clone(), rank)?))
+    };
+    threads(ranks, engine, f)
 }
 
 /// Runs `f` on so many ranks, each a thread of this process, whatever started it. They
@@ -48,13 +115,27 @@ pub fn launch_threads<T: Send, E: Display + Send>(
     ranks: usize,
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
+    let engine = |world: &Arc<World>, rank: usize| -> Result<Arc<dyn Engine>, Error> {
+        Ok(Arc::new(Threads::new(world.clone(), rank)))
+    };
+    threads(ranks, engine, f)
+}
+
+/// Runs `f` on ranks that are threads, each with its engine.
+fn threads<T: Send, E: Display + Send>(
+    ranks: usize,
+    engine: impl Fn(&Arc<World>, usize) -> Result<Arc<dyn Engine>, Error> + Sync,
+    f: impl Fn(Group) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, Error> {
     if ranks == 0 {
         return Err(Error::new("0 ranks: expected at least 1"));
     }
     let world = World::new(ranks);
     let run = |rank: usize| {
+        let mut own = None;
         let outcome = outcome(rank, || {
-            let engine = Arc::new(Threads::new(world.clone(), rank));
+            let engine = engine(&world, rank).map_err(|error| error.to_string())?;
+            own = Some(engine.clone());
             let group = Group::world(engine, "world".into(), ranks, rank);
             f(group.map_err(|error| error.to_string())?)
                 .map_err(|error| format!("rank {rank}: {error:#}"))
@@ -64,6 +145,9 @@ pub fn launch_threads<T: Send, E: Display + Send>(
             Err(why) => (None, Some(Error::new(why))),
         };
         world.returned(rank, why);
+        if let Some(engine) = own {
+            engine.finish();
+        }
         result
     };
     let run = &run;
@@ -110,6 +194,29 @@ pub(crate) fn outcome<T>(
         std::mem::forget(panic);
         Err(why)
     })
+}
+
+/// What the launch of one process comes to, when all ranks have returned: `failure` is
+/// why calls of all failed, and which rank said so. Ends the process if that is told
+/// elsewhere.
+#[cfg(any(feature = "mpi", feature = "cuda"))]
+pub(crate) fn verdict<T>(
+    rank: usize,
+    result: Result<T, String>,
+    failure: Option<(usize, Error)>,
+) -> Result<T, Error> {
+    let Some((origin, first)) = failure else { return result.map_err(Error::new) };
+    let text = first.to_string();
+    // All ranks may have failed alike: that is told once.
+    let alike = |own: &str| {
+        let said = own.split_once(": ").map_or(own, |(_rank, said)| said);
+        own.contains(&text) || text.contains(said)
+    };
+    match result {
+        Err(own) if !alike(&own) => Err(Error::new(format!("{text}\nand then {own}"))),
+        _ if origin == rank => Err(first),
+        _ => std::process::exit(1),
+    }
 }
 
 /// The message of a panic.

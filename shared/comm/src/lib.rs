@@ -23,7 +23,8 @@
 //! ```
 //!
 //! **Sums are made in the order of the ranks**, 16-bit numbers in fp32 and rounded
-//! once: the same bits in every run, and on every rank.
+//! once: the same bits in every run, and on every rank. (Over NCCL they are the same on
+//! every rank, and no more than that.)
 //!
 //! **Nothing hangs here.** Ranks that disagree about a call, that wait for each other
 //! in a circle, or for one that has returned or panicked, are found at once, by what
@@ -38,6 +39,12 @@
 //! for. Calls are compared, and circles found, if `FERROTRON_COMM_DEBUG=1` is in rank
 //! 0's environment.
 //!
+//! **Ranks may have a GPU each** ([`launch_on_gpus`], with the feature `cuda`): NCCL
+//! carries their calls then, between threads or between processes that `torchrun` or
+//! `srun` started, and calls are in order with kernels while the processor goes on.
+//! When a process dies, each of the others says what it had under way; and there is a
+//! time limit for calls, FERROTRON_COMM_TIMEOUT (in seconds, 600 if it is not set).
+//!
 //! **Everything is counted**: what a ring would send for each call, by family, group
 //! and operation, and how long the rank waited for it ([`Ledger`]).
 #![warn(missing_docs)]
@@ -47,18 +54,28 @@ mod collectives;
 mod device;
 mod engine;
 mod error;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 mod group;
 mod kernels;
 mod launch;
 mod ledger;
+#[cfg(any(feature = "mpi", feature = "cuda"))]
+mod letters;
 mod memory;
 mod mesh;
 mod messages;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "cuda")]
+mod nccl;
 mod number;
 mod pending;
 mod processes;
+#[cfg(any(feature = "mpi", feature = "cuda"))]
+mod registrar;
+#[cfg(any(feature = "cuda", test))]
+mod rendezvous;
 mod tensors;
 mod threads;
 mod world;
@@ -66,10 +83,12 @@ mod world;
 pub use call::Reduce;
 pub use error::{Error, Result};
 pub use group::Group;
-pub use launch::{launch, launch_threads};
+#[cfg(feature = "cuda")]
+pub use launch::launch_on;
+pub use launch::{launch, launch_on_gpus, launch_threads};
 pub use ledger::{Entry, Ledger, Line, Span};
 pub use mesh::{Layout, Mesh};
 pub use number::Number;
 pub use pending::Pending;
-pub use processes::{processes, ranks_here};
+pub use processes::{place_here, processes, ranks_here};
 pub use tensors::{PendingTensor, SentTensor};

@@ -137,7 +137,7 @@ impl World {
     ///
     /// # Errors
     /// They never will.
-    fn wait(
+    pub fn wait(
         &self,
         slot: &Arc<Slot>,
         rank: Option<usize>,

@@ -161,6 +161,11 @@ impl World {
             state.failure = Some(Error::new(format!("{first}\nand then {text}")));
         }
     }
+    /// Whether that rank makes no more calls.
+    #[cfg(feature = "cuda")]
+    pub fn has_returned(&self, rank: usize) -> bool {
+        matches!(self.lock().ranks[rank], Rank::Returned)
+    }
     /// Why no rank can make a call any more, if so.
     pub fn failure(&self) -> Option<Error> {
         self.lock().failure.clone()

@@ -1,12 +1,13 @@
 //! The thread of a process that makes all calls to MPI.
 use super::desk::{Desk, Doing, Order, say};
 use super::job::Job;
-use super::letters::{Description, Envelope, Letter};
+use super::mail::Envelope;
 use super::run::Run;
 use super::ticket::Ticket;
 use super::wire::{Awaited, Transfer, Wire};
 use crate::engine::{HINT, Key, several};
 use crate::error::{Error, Result};
+use crate::letters::{Description, Letter};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};

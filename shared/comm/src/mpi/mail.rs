@@ -1,9 +1,17 @@
 //! The letters of a driver.
 use super::desk::Doing;
 use super::driver::Driver;
-use super::letters::{Envelope, Letter};
 use super::wire::{Awaited, Transfer};
 use crate::error::{Error, Result};
+use crate::letters::Letter;
+use serde::{Deserialize, Serialize};
+
+/// A letter, in its launch.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Envelope {
+    pub launch: u64,
+    pub letter: Letter,
+}
 
 impl Driver {
     /// # Errors

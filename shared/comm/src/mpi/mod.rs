@@ -9,9 +9,7 @@
 mod desk;
 mod driver;
 mod job;
-mod letters;
 mod mail;
-mod registrar;
 mod run;
 mod signal;
 mod ticket;
@@ -21,7 +19,7 @@ use crate::call::Call;
 use crate::engine::{Engine, Flight, Part};
 use crate::error::{Error, Result};
 use crate::group::Group;
-use crate::launch::{outcome, spawn};
+use crate::launch::{outcome, spawn, verdict};
 use desk::{Desk, Doing, Order};
 use std::fmt::Display;
 use std::sync::mpsc::channel;
@@ -77,25 +75,11 @@ pub(crate) fn launch<T: Send, E: Display + Send>(
     let (sender, all_returned) = channel();
     desk.set(Doing::Returned);
     let why = result.as_ref().err().map(|why| Error::new(why.clone()));
-    desk.order(Order::Returns(why.clone(), sender));
+    desk.order(Order::Returns(why, sender));
     // If the driver is no more, it has said why.
     let _ = all_returned.recv();
     desk.set(Doing::Nothing);
-    let Some((origin, first)) = desk.failure() else {
-        return result.map(|result| vec![result]).map_err(Error::new);
-    };
-    let text = first.to_string();
-    // All ranks may have failed alike: that is told once.
-    let alike = |own: &str| {
-        let said = own.split_once(": ").map_or(own, |(_rank, said)| said);
-        own.contains(&text) || text.contains(said)
-    };
-    match why.map(|why| why.to_string()) {
-        Some(own) if !alike(&own) => Err(Error::new(format!("{text}\nand then {own}"))),
-        _ if origin == rank => Err(first),
-        // It is told elsewhere.
-        _ => std::process::exit(1),
-    }
+    verdict(rank, result, desk.failure()).map(|result| vec![result])
 }
 
 /// All processes, for the rank of this one.

@@ -1,10 +1,10 @@
 //! What a driver knows of one launch.
 use super::job::Job;
-use super::letters::Stream;
-use super::registrar::Registrar;
 use super::ticket::Ticket;
 use crate::engine::Key;
 use crate::error::Error;
+use crate::letters::Stream;
+use crate::registrar::Registrar;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;

@@ -1,7 +1,8 @@
 //! What each call computes, of every type, on groups of every size, beside sums that
 //! are written out.
+use super::launch;
 use candle_core::DType;
-use comm::{Error, Group, Number, Reduce, Result, launch};
+use comm::{Error, Group, Number, Reduce, Result};
 use half::{bf16, f16};
 
 /// What rank `r` holds at `i`: exact in 8 bits, and of sums in any order.

@@ -1,14 +1,14 @@
 //! The table of everything that could hang: each ends in an error on every rank that
 //! names the ranks and what they were calling.
-use comm::{Error, Group, Reduce, Result, launch};
-use half::f16;
+use super::launch;
+use comm::{Error, Group, Reduce, Result};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// Runs `f`, and ends the process if it hangs.
-fn watched<T>(f: impl FnOnce() -> T) -> T {
+pub fn watched<T>(f: impl FnOnce() -> T) -> T {
     let (over, waits) = channel::<()>();
     let watch = std::thread::spawn(move || {
         if waits.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout)
@@ -320,51 +320,6 @@ fn a_circle_of_some_is_found_while_others_run() {
         error
     });
     says(&text, &["ranks 0, 1 wait for", "rank 2: is computing", "rank 0: recv"]);
-}
-
-/// A call that all have made comes to its end, whatever fails elsewhere meanwhile: its
-/// memory must not be freed under the others' hands.
-#[test]
-fn what_is_ready_is_not_interrupted() {
-    for _ in 0..2 {
-        let [started, failed, whole] = [0; 3].map(AtomicUsize::new);
-        let until = |count: &AtomicUsize, n| {
-            while count.load(Ordering::SeqCst) < n {
-                std::thread::yield_now();
-            }
-        };
-        let outcome = watched(|| {
-            launch(4, |world| {
-                let me = world.rank();
-                if me < 2 {
-                    let pair = world.subgroup("pair", &[0, 1])?;
-                    // Long enough to be under way when the others fail.
-                    let data = vec![f16::ONE; 1 << 24];
-                    let pending = pair.start_all_reduce("x", data, Reduce::Sum)?;
-                    started.fetch_add(1, Ordering::SeqCst);
-                    until(&failed, 1);
-                    let x = pending.wait()?;
-                    assert!(x.iter().all(|x| x.to_f32() == 2.0));
-                    whole.fetch_add(1, Ordering::SeqCst);
-                    return Result::Ok(());
-                }
-                until(&started, 2);
-                // Rank 3 returns, and rank 2 waits for it.
-                if me == 2 {
-                    let error = world.subgroup("other", &[2, 3])?.barrier("x");
-                    assert!(error.is_err());
-                    failed.fetch_add(1, Ordering::SeqCst);
-                }
-                Ok(())
-            })
-        });
-        assert_eq!(whole.load(Ordering::SeqCst), 2);
-        let text = outcome.unwrap_err().to_string();
-        assert!(
-            text.starts_with("rank 2 waits for what will never be called"),
-            "{text}"
-        );
-    }
 }
 
 /// The cause is told, although a call in flight made others fail before it.

@@ -1,5 +1,6 @@
 //! Every group of several layouts, against tables written by hand.
-use comm::{Layout, Mesh, Result, launch};
+use super::launch;
+use comm::{Layout, Mesh, Result};
 
 type Table<'a> = &'a [(&'a str, &'a [&'a [usize]])];
 

@@ -1,6 +1,7 @@
 //! Collectives on tensors, beside what candle makes of all members' tensors.
+use super::launch;
 use candle_core::{DType, Device, Result, Tensor};
-use comm::{Group, Reduce, launch};
+use comm::{Group, Reduce};
 
 /// What rank `r` holds: whole numbers, exact in 8 bits, and of sums in any order.
 fn of_rank(r: usize, shape: &[usize], dtype: DType) -> Result<Tensor> {

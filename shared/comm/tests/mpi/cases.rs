@@ -1,5 +1,6 @@
 //! The table of what could hang, or end without a word.
-use comm::{Error, Group, Reduce, Result, launch};
+use super::launch;
+use comm::{Error, Group, Reduce, Result};
 use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
@@ -76,7 +77,8 @@ pub const CASES: &[Case] = &[
         told: &[0, 1, 2],
         says: &[
             "ranks disagree about call 0 of group world [0, 1, 2]",
-            "rank 1: barrier for `grads`, at shared/comm/tests/mpi/cases.rs:",
+            "rank 1: barrier for `grads`, at shared/comm/tests/",
+            "mpi/cases.rs:",
             "all_reduce (Sum) of 4 f32",
         ],
         ended: &[],

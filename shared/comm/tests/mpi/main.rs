@@ -7,6 +7,8 @@ mod cases;
 mod drive;
 mod parity;
 
+use comm::launch;
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match comm::processes() {

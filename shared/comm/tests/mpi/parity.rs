@@ -1,5 +1,6 @@
 //! Everything that ranks can ask for, compared bit by bit with what threads make of it.
-use comm::{Group, Layout, Mesh, Number, Reduce, Result, launch, launch_threads};
+use super::launch;
+use comm::{Group, Layout, Mesh, Number, Reduce, Result, launch_threads};
 use half::{bf16, f16};
 use std::thread::sleep;
 use std::time::Duration;

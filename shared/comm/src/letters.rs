@@ -8,17 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 /// Calls of one kind, in order: a group's, or messages between two of its places.
-pub(super) type Stream = (u64, Option<[usize; 2]>);
-
-/// One of them, in its launch.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Envelope {
-    pub launch: u64,
-    pub letter: Letter,
-}
+pub(crate) type Stream = (u64, Option<[usize; 2]>);
 
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) enum Letter {
+pub(crate) enum Letter {
     /// To rank 0, when it watches all calls: I have made my part of this one.
     Posts(Description),
     /// To rank 0, when it watches: I wait for this one.
@@ -44,7 +37,7 @@ pub(super) enum Letter {
 
 /// One rank's part of a call, without its memory.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Description {
+pub(crate) struct Description {
     key: Key,
     title: String,
     members: Vec<usize>,

@@ -1,13 +1,13 @@
 //! What rank 0 keeps for all: who has failed or returned and, if it watches, who has
 //! called what and who waits for whom.
-use super::letters::Letter;
 use crate::engine::Key;
 use crate::error::Error;
+use crate::letters::Letter;
 use crate::world::{Slot, World};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub(super) struct Registrar {
+pub(crate) struct Registrar {
     /// As between threads; but that nobody works in it.
     world: Arc<World>,
     /// Calls that not all have posted.
@@ -19,7 +19,7 @@ pub(super) struct Registrar {
 }
 
 /// What to say, and to whom.
-pub(super) type Mail = Vec<(usize, Letter)>;
+pub(crate) type Mail = Vec<(usize, Letter)>;
 
 impl Registrar {
     pub fn new(ranks: usize) -> Registrar {
