@@ -73,7 +73,10 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
         );
     }
     let each = |world| rank(config, &inputs, &interrupt, world);
-    Ok(comm::launch(ranks, each)?)
+    Ok(match config.device {
+        Device::Cpu => comm::launch(ranks, each)?,
+        Device::Gpu => comm::launch_on_gpus(ranks, each)?,
+    })
 }
 
 /// What one rank trains, and with what.
@@ -161,8 +164,9 @@ fn rank(
     let device = match config.device {
         Device::Cpu => None,
         Device::Gpu => {
-            let ranks = comm::ranks_here(world.size());
-            Some(ops::device::own(world.rank() % ranks, ranks)?)
+            let (rank, ranks) = (world.rank(), world.size());
+            let place = comm::place_here(rank, ranks);
+            Some(ops::device::own(place, comm::ranks_here(ranks))?)
         }
     };
     let Parts { mesh, params, zero, pipeline, mut optimizer } =
