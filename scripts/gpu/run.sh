@@ -150,6 +150,8 @@ END
 
 compare() {
     local files=$1 model=$2
+    # An earlier run's is not to be taken for this one's.
+    rm -f "$OUT/compare_$model.json"
     # shellcheck disable=SC2086
     python3 -u scripts/gpu/compare.py "$model" --dir "/tmp/ferrotron_compare/$model" \
         --ours "$files/gpu_worker" --record "$OUT/compare_$model.json" \
