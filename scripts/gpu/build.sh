@@ -13,8 +13,9 @@
 # `nccl` brings a NCCL along, 2.30.7, in which ranks may share a GPU: an older one is
 # what comes with torch 2.11. What it has for other GPUs than Hopper's is cut out.
 #
-# Ends with what everything takes; more than 64 MiB with the tracked files is an error,
-# for so much can be carried at once (then carry parts one by one).
+# Ends with what it takes, and with an error if NCCL's part, or all the others, are more
+# than 64 MiB with the tracked files: so much can be carried at once. (Once, of 68.7 in
+# all, tracked files were 12.0 and NCCL's part 40.0.)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -128,13 +129,18 @@ pwd >"$out/root"
     git diff --quiet HEAD || echo and changes
 } | paste -sd ' ' >"$out/commit"
 
-# As it travels: the tracked files, and these.
+# As they travel: with the tracked files.
 tree=$(git ls-files -z | xargs -0 stat -c %s | awk '{ n += $1 } END { print n }')
-carried=$(find "$out" -type f -printf '%s\n' | awk '{ n += $1 } END { print n }')
-find "$out" -name files.tar.xz -printf '%s %h\n' | sort -k2 |
-    awk '{ sub(".*/", "", $2); printf "%8.1f MiB  %s\n", $1 / 2^20, $2 }'
-awk -v tree="$tree" -v carried="$carried" 'BEGIN {
-    all = (tree + carried) / 2^20
-    printf "%8.1f MiB  in all, with the tracked files (%.1f)\n", all, tree / 2^20
-    if (all > 64) { print "more than the 64 MiB that can be carried" > "/dev/stderr"; exit 1 }
-}'
+find "$out" -name files.tar.xz -printf '%s %P\n' | sort -k2 | awk -v tree="$tree" '
+    { sub("/.*", "", $2); printf "%8.1f MiB  %s\n", $1 / 2^20, $2 }
+    $2 == "nccl" { nccl = $1 }
+    $2 != "nccl" { others += $1 }
+    END {
+        printf "%8.1f MiB  tracked files\n", tree / 2^20
+        printf "%8.1f MiB  with nccl, %.1f with all others\n",
+            (tree + nccl) / 2^20, (tree + others) / 2^20
+        if (tree + nccl > 64 * 2^20 || tree + others > 64 * 2^20) {
+            print "more than the 64 MiB that can be carried" >"/dev/stderr"
+            exit 1
+        }
+    }'

@@ -106,7 +106,7 @@ nccl() {
         flags=(--precision fp32 --steps 10 --sample 0 --validation-sequences 16)
         [ "$name" != ch05_tensor_parallel ] || flags+=(--tp 2)
         echo "--- $name ${flags[*]}"
-        timeout --foreground -k 5 60 "$files/$name" "${flags[@]}" --log "$files/threads.jsonl" ||
+        timeout --foreground -k 5 60 "$files/$name" "${flags[@]}" --log "$files/$name.threads.jsonl" ||
             status=1
         local ranks=()
         for rank in 0 1; do
@@ -115,7 +115,7 @@ nccl() {
                 NCCL_MULTI_RANK_GPU_ENABLE=1 NCCL_DEBUG=INFO NCCL_DEBUG_SUBSYS=INIT,ENV \
                 FERROTRON_NCCL=$files/libnccl.so.2 FERROTRON_COMM_TIMEOUT=30 \
                 timeout --foreground -k 5 60 "$files/$name" "${flags[@]}" \
-                --log "$files/processes.$rank.jsonl" >"$files/$name.$rank" 2>&1 &
+                --log "$files/$name.$rank.jsonl" >"$files/$name.$rank" 2>&1 &
             ranks+=($!)
         done
         for rank in 0 1; do
@@ -131,8 +131,11 @@ nccl() {
             echo "--- $name: NCCL did not start on both ranks"
             status=1
         }
-        python3 - "$files"/threads.jsonl "$files"/processes.0.jsonl <<'END' || status=1
-import json, sys
+        python3 - "$files/$name.threads.jsonl" "$files/$name.0.jsonl" <<'END' || status=1
+import json, os, sys
+
+if missing := [path for path in sys.argv[1:] if not os.path.exists(path)]:
+    sys.exit(f"--- nothing to compare: no {' and no '.join(missing)}")
 
 def losses(path):
     steps = [json.loads(line) for line in open(path)]
@@ -150,6 +153,8 @@ END
 
 compare() {
     local files=$1 model=$2
+    # An earlier run's is not to be taken for this one's.
+    rm -f "$OUT/compare_$model.json"
     # shellcheck disable=SC2086
     python3 -u scripts/gpu/compare.py "$model" --dir "/tmp/ferrotron_compare/$model" \
         --ours "$files/gpu_worker" --record "$OUT/compare_$model.json" \
