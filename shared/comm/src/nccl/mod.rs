@@ -162,7 +162,11 @@ impl Nccl {
             let (sender, seats) = channel();
             let (rank, limit, library) = (self.rank, self.limit, self.library.clone());
             let (board, gpu) = (self.board.clone(), self.gpu.clone());
-            let run = move || Lane::new(rank, board, gpu, library, limit).run(seats);
+            let run = move || {
+                let guard = Unfinished;
+                Lane::new(rank, board, gpu, library, limit).run(seats);
+                std::mem::forget(guard);
+            };
             let name = format!("rank {rank}, {}", seat.part.title);
             let thread = Builder::new().name(name).spawn(run);
             lanes.threads.push(thread.map_err(|error| {
@@ -232,5 +236,16 @@ impl Flight for Flying {
     }
     fn over_at(&self) -> Option<Instant> {
         self.seat.over_at()
+    }
+}
+
+/// Nobody would ever end the calls of a lane that has panicked, or say when their memory
+/// is free.
+struct Unfinished;
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        eprintln!("comm: a panic in a lane");
+        std::process::abort()
     }
 }

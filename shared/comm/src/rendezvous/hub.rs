@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether somebody has come.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How long who comes later hears why there is no meeting.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// What a hello is no longer than.
 const HELLO: usize = 4096;
 
@@ -45,6 +48,8 @@ struct State {
     open: bool,
     /// No letters are handed on any more.
     over: bool,
+    /// Why it never began, and since when.
+    spoiled: Option<(String, Instant)>,
     /// Who has said goodbye, and waits for the others to.
     leaving: Vec<bool>,
 }
@@ -70,7 +75,8 @@ impl Hub {
         listener.set_nonblocking(true).map_err(failed)?;
         let members = vec![None; *size];
         let leaving = vec![false; *size];
-        let state = State { members, came: 0, open: false, over: false, leaving };
+        let (came, open, over, spoiled) = Default::default();
+        let state = State { members, came, open, over, spoiled, leaving };
         let room = Arc::new(Room { seat: seat.clone(), state: Mutex::new(state) });
         let run = move || room.receive(&listener);
         let thread = Builder::new().name("rendezvous hub".into()).spawn(run);
@@ -82,7 +88,7 @@ impl Room {
     /// Lets ranks in, and strangers know that they are wrong, until all is over.
     fn receive(self: Arc<Room>, listener: &TcpListener) {
         let until = Instant::now() + self.seat.limit;
-        while !lock(&self.state).over {
+        while !lock(&self.state).is_through() {
             if let Ok((stream, _)) = listener.accept() {
                 let room = self.clone();
                 // Without a thread, whoever came tries again.
@@ -162,6 +168,9 @@ impl Room {
         }
         let mut state = lock(&self.state);
         let rank = hello.rank as usize;
+        if let Some((why, _)) = &state.spoiled {
+            return refused(why.clone());
+        }
         // From here on it is one of the job's own: if it is wrong, the others wait in
         // vain.
         let wrong = if size != ranks.to_string() {
@@ -181,9 +190,6 @@ impl Room {
                 state.spoil(&why);
             }
             return refused(why);
-        }
-        if state.over {
-            return refused("the meeting is over".into());
         }
         state.members[rank] = Some(stream.clone());
         state.came += 1;
@@ -248,6 +254,12 @@ impl State {
         if !self.over {
             self.tell(ALL, &Frame::new(Kind::Refused, 0, why));
             self.over = true;
+            self.spoiled = Some((why.to_string(), Instant::now()));
         }
+    }
+    /// Whether nobody else need be received.
+    fn is_through(&self) -> bool {
+        let lingers = |(_, since): &(String, Instant)| since.elapsed() < LINGER;
+        self.over && !self.spoiled.as_ref().is_some_and(lingers)
     }
 }

@@ -166,6 +166,19 @@ fn contradictions_end_it_for_all() {
     }
 }
 
+/// Also if the wrong one comes before rank 0 itself.
+#[test]
+fn who_comes_after_a_contradiction_hears_it() {
+    let port = port();
+    let hub = Hub::open(&seat(0, 2, port)).unwrap();
+    let until = Instant::now() + Duration::from_secs(5);
+    for (rank, size) in [(1, 3), (0, 2), (1, 2)] {
+        let error = connect(&seat(rank, size, port), until).err().unwrap().to_string();
+        assert!(error.contains("rank 1 was started as one of 3"), "{error}");
+    }
+    drop(hub);
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();

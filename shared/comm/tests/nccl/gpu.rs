@@ -3,6 +3,7 @@
 use comm::gpu::{Event, Gpu, Gpus, Outcome, Stream};
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,12 +83,14 @@ pub fn compile(flag: &str) -> PathBuf {
 pub struct FakeGpu {
     pub kernels: Arc<FakeStream>,
     pub memory: Memory,
+    /// What is the processor's memory all the same.
+    pub host: Mutex<Range<usize>>,
 }
 
 impl FakeGpu {
     pub fn new(memory: Memory) -> FakeGpu {
         let kernels = Arc::new(FakeStream::new(memory == Memory::Gpu));
-        FakeGpu { kernels, memory }
+        FakeGpu { kernels, memory, host: Mutex::new(0..0) }
     }
 }
 
@@ -95,8 +98,8 @@ impl Gpu for FakeGpu {
     fn enter(&self) -> Outcome<()> {
         Ok(())
     }
-    fn holds(&self, _: usize) -> bool {
-        self.memory != Memory::Host
+    fn holds(&self, address: usize) -> bool {
+        self.memory != Memory::Host && !self.host.lock().unwrap().contains(&address)
     }
     fn kernels(&self) -> Arc<dyn Stream> {
         self.kernels.clone()

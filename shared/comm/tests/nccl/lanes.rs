@@ -101,6 +101,30 @@ fn calls_and_kernels_overlap() {
     .unwrap();
 }
 
+/// What is in the processor's memory waits for the calls before it, but not inside the
+/// driver (the fake one panics): a slow kernel holds up one on the GPU's.
+#[test]
+fn a_copy_waits_for_no_call() {
+    let gpus = Prepared::new(2);
+    launch_on(&gpus, 2, |world| {
+        let gpu = &gpus.0[world.rank()];
+        if world.rank() == 1 {
+            gpu.kernels.run(|| sleep(Duration::from_millis(1500)));
+        }
+        let pending = world.start_all_reduce("x", vec![1f32; 10], Reduce::Sum)?;
+        let mut norm = [1f64];
+        let start = norm.as_ptr().addr();
+        *gpu.host.lock().unwrap() = start..start + 8;
+        world.all_reduce("norm", &mut norm, Reduce::Sum)?;
+        assert_eq!(norm, [2.0]);
+        let data = pending.wait()?;
+        gpu.kernels.synchronize();
+        assert_eq!(data, [2.0; 10]);
+        Result::Ok(())
+    })
+    .unwrap();
+}
+
 /// A rank fails with a call that NCCL has on both GPUs, and on the failing one behind a
 /// kernel: the other GPU's kernels do not wait for it any more.
 #[test]
