@@ -1,8 +1,8 @@
 //! As [`kernels`](crate::kernels), of what is in a GPU's memory.
 //!
-//! Ranks that share a GPU share its one stream. So a copy or a sum that is started here,
-//! after all members have posted, comes after what any of them started before, and
-//! before what any of them will: nobody waits for the GPU.
+//! Ranks that share a GPU share its one stream. So a copy or a sum that is started
+//! here, after all members have posted, comes after what any of them started before,
+//! and before what any of them will: nobody waits for the GPU.
 use crate::call::{Call, Op, Reduce};
 use crate::kernels::part;
 use crate::number::Number;

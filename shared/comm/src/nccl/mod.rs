@@ -239,8 +239,8 @@ impl Flight for Flying {
     }
 }
 
-/// Nobody would ever end the calls of a lane that has panicked, or say when their memory
-/// is free.
+/// Nobody would ever end the calls of a lane that has panicked, or say when their
+/// memory is free.
 struct Unfinished;
 
 impl Drop for Unfinished {
