@@ -380,6 +380,12 @@ impl Config {
             "--device gpu computes in fp32 or bf16: choose it by --precision, or leave \
              out --device gpu"
         );
+        ensure!(
+            self.device == Device::Cpu || matches!(self.offload, Offload::None),
+            "--offload {} keeps states where a GPU's kernels do not reach: leave it \
+             out, or take --device cpu",
+            self.offload
+        );
         for (flag, threads) in
             [("--threads", self.threads), ("--workers", self.workers)]
         {
@@ -532,6 +538,11 @@ mod tests {
         says(Config { lr: Some(f64::NAN), ..base.clone() }, "--lr is NaN");
         let fp16 = Config { precision: Precision::Fp16, ..base.clone() };
         says(Config { initial_loss_scale: Some(3.0), ..fp16.clone() }, "power of two");
+        let on_gpu = Config { device: Device::Gpu, ..fp16.clone() };
+        says(on_gpu, "choose it by --precision");
+        let offload = Offload::File("states".into());
+        let on_gpu = Config { device: Device::Gpu, offload, ..base.clone() };
+        says(on_gpu, "--offload states keeps");
         says(Config { loss_scale_window: Some(0), ..fp16 }, "at least 1 step");
         says(
             Config { loss_scale_window: Some(9), ..base.clone() },
