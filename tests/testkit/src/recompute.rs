@@ -339,11 +339,13 @@ impl Trainer {
     fn saved(&self) -> u64 {
         memory::account(self.rank)[Family::Activations].live
     }
-    /// Bytes that are no part of a step: what was there before the model, and the
-    /// scratch memory that threads keep from step to step to multiply in.
+    /// Bytes that are no part of a step: what was there before the model, with the
+    /// scratch memory of now, which threads keep from step to step to multiply in.
     fn base(&self) -> u64 {
         let [before, now] = [self.base, memory::account(self.rank)];
-        let scratch = now[Family::Scratch].live - before[Family::Scratch].live;
-        before.total.live + scratch
+        // Added first: another rank that enlarges what the process remembers of its
+        // products frees what was booked here, so there may be less than before.
+        let scratch = [before, now].map(|account| account[Family::Scratch].live);
+        before.total.live + scratch[1] - scratch[0]
     }
 }
