@@ -49,7 +49,7 @@ pub use account::{Account, Family, NUMBERS, RANKS, Use, account, reset_peak};
 pub use allocator::Tagging;
 pub use blocks::{cached, release};
 pub use process::{page_faults, process_peak};
-pub use thread::{Tag, rank, set_rank, tag};
+pub use thread::{Nobody, Tag, nobody, rank, set_rank, tag};
 
 /// The allocator of every program that links this crate.
 #[global_allocator]

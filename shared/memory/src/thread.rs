@@ -1,6 +1,6 @@
 //! What the current thread is working for: a rank and a family.
 
-use crate::account::{Family, Place};
+use crate::account::{Family, Place, RANKS};
 use std::cell::Cell;
 use std::marker::PhantomData;
 
@@ -44,6 +44,30 @@ impl Drop for Tag {
 /// [`RANKS`](crate::RANKS)` - 1` on share the last account.
 pub fn set_rank(rank: usize) {
     HERE.set(Place::new(rank, here().family));
+}
+
+/// Until it is dropped, this thread's allocations are no rank's; see [`nobody`].
+#[derive(Debug)]
+#[must_use = "this ends when it is dropped: bind it to a name, `let _nobody = …`"]
+pub struct Nobody {
+    before: Place,
+    /// Bound to its thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+/// Books what this thread allocates from now on to the last account, which is no
+/// rank's, until the [`Nobody`] is dropped: for what a process keeps whichever rank
+/// needed it first. Another rank may replace it, and a rank's own account would lose
+/// bytes while it frees nothing.
+pub fn nobody() -> Nobody {
+    let before = HERE.replace(Place::new(RANKS - 1, Family::Other));
+    Nobody { before, _not_send: PhantomData }
+}
+
+impl Drop for Nobody {
+    fn drop(&mut self) {
+        HERE.set(self.before);
+    }
 }
 
 /// The account this thread's allocations go to, as set by [`set_rank`]; 0 at first.

@@ -1,7 +1,9 @@
 //! The account against what was allocated. Each test uses ranks of its own, so that
 //! tests may run side by side.
 
-use memory::{Account, Family, account, rank, reset_peak, set_rank, tag};
+use memory::{
+    Account, Family, RANKS, account, nobody, rank, reset_peak, set_rank, tag,
+};
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
 use std::sync::mpsc;
@@ -55,6 +57,24 @@ fn a_block_is_freed_from_the_account_it_was_made_for() {
     assert!((3_100_100..3_110_000).contains(&freed), "{freed}");
     assert_eq!(blocks_alone, 3_100_100);
     assert!(account(12)[Family::Scratch].live <= here[Family::Scratch].live);
+}
+
+#[test]
+fn what_the_process_keeps_is_no_ranks() {
+    set_rank(17);
+    let _tag = tag(Family::Optimizer);
+    let nobodys = account(RANKS - 1)[Family::Other].live;
+    let kept = {
+        let _nobody = nobody();
+        assert_eq!(rank(), RANKS - 1);
+        bytes(100_000)
+    };
+    assert_eq!(account(RANKS - 1)[Family::Other].live - nobodys, 100_000);
+    assert_eq!((rank(), account(17)), (17, Account::default()));
+    drop(kept);
+    assert_eq!(account(17), Account::default());
+    let own = bytes(10);
+    assert_eq!(account(17)[Family::Optimizer].live, own.capacity() as u64);
 }
 
 #[test]

@@ -342,10 +342,8 @@ impl Trainer {
     /// Bytes that are no part of a step: what was there before the model, with the
     /// scratch memory of now, which threads keep from step to step to multiply in.
     fn base(&self) -> u64 {
-        let [before, now] = [self.base, memory::account(self.rank)];
-        // Added first: another rank that enlarges what the process remembers of its
-        // products frees what was booked here, so there may be less than before.
-        let scratch = [before, now].map(|account| account[Family::Scratch].live);
-        before.total.live + scratch[1] - scratch[0]
+        let scratch = |account: Account| account[Family::Scratch].live;
+        let now = memory::account(self.rank);
+        self.base.total.live - scratch(self.base) + scratch(now)
     }
 }

@@ -125,21 +125,16 @@ impl Lane {
     fn open(&mut self, seat: &Seat) -> Result<()> {
         let (key, place) = (seat.part.key, seat.part.place);
         let name = format!("nccl {} {:?}", key.group, key.ends);
-        let mut id = None;
-        if place == 0 {
+        let id = if place == 0 {
             let made = Communicator::id(&self.library).map_err(|why| self.said(why))?;
             self.board.tell(name, made.clone())?;
-            id = Some(made);
+            made
         } else {
-            self.until(|lane| {
-                id = lane.board.told(&name);
-                Ok(id.is_some())
-            })?;
-        }
+            self.find(|lane| Ok(lane.board.told(&name)))?
+        };
         let (library, n) = (self.library.clone(), seat.part.members.len());
         let communicator =
-            Communicator::join(library, &id.unwrap_or_default(), n, place)
-                .map_err(|why| self.said(why))?;
+            Communicator::join(library, &id, n, place).map_err(|why| self.said(why))?;
         let stream = self.gpu.stream().map_err(|why| self.said(why))?;
         self.way = Some(Way::new(communicator, stream));
         self.settle()
@@ -154,8 +149,18 @@ impl Lane {
     }
     /// Looks until something is so.
     fn until(&mut self, mut so: impl FnMut(&mut Lane) -> Result<bool>) -> Result<()> {
+        self.find(|lane| Ok(so(lane)?.then_some(())))
+    }
+    /// Looks until something is there.
+    fn find<T>(
+        &mut self,
+        mut there: impl FnMut(&mut Lane) -> Result<Option<T>>,
+    ) -> Result<T> {
         let mut looks = 0;
-        while !so(self)? {
+        loop {
+            if let Some(it) = there(self)? {
+                return Ok(it);
+            }
             self.look()?;
             looks += 1;
             if looks < LOOKS {
@@ -164,7 +169,6 @@ impl Lane {
                 std::thread::sleep(PAUSE);
             }
         }
-        Ok(())
     }
     /// What is over leaves the air.
     ///

@@ -121,3 +121,20 @@ fn what_is_saved_is_counted_as_activations() {
     let bytes = (256 * 4 * 16 * 8 + 256 * 4 * 8) as u64;
     assert!((bytes..bytes + 4096).contains(&saved), "{saved}, expected {bytes}");
 }
+
+#[test]
+fn what_is_remembered_of_products_is_no_ranks() {
+    use memory::Family;
+    const RANK: usize = 46;
+    set_rank(RANK);
+    let weight = parameters(&[("w", &[128, 128])], Init::Ones, DType::F32);
+    // Of sizes that no other test has, so that each is new to the process.
+    let inputs: Vec<_> = (0..64)
+        .map(|i| normal("x", 0, &[1031 + i, 128]).to_dtype(DType::F32).unwrap())
+        .collect();
+    let before = account(RANK)[Family::Other].live;
+    for x in &inputs {
+        ops::linear(x, &weight, &[]).unwrap();
+    }
+    assert_eq!(account(RANK)[Family::Other].live, before);
+}
