@@ -52,7 +52,8 @@ pub const ALIGN: usize = 512;
 /// Bytes asked of a device at once, or more.
 const CHUNK: usize = 64 << 20;
 
-/// Chunks there can be, of all devices. Each is at least a quarter of those before it.
+/// Chunks there can be, of all devices. Each is a quarter of those before it, or more,
+/// while there is enough.
 const CHUNKS: usize = 256;
 
 thread_local! {
@@ -196,13 +197,37 @@ pub(crate) fn take(device: &'static dyn Device, bytes: usize, place: Place) -> *
     let Some(size) = bytes.max(1).checked_next_multiple_of(ALIGN) else {
         return std::ptr::null_mut();
     };
-    let start = with(|heap| {
-        heap.cut(device, size, place).or_else(|| {
-            heap.grow(device, size)?;
-            heap.cut(device, size, place)
-        })
+    let cut = || with(|heap| heap.cut(device, size, place));
+    let start = cut().or_else(|| {
+        let chunk = obtain(device, size)?;
+        // By whom it was obtained, before anybody else can take it.
+        with(|heap| heap.add(chunk).and_then(|()| heap.cut(device, size, place)))
     });
     start.map_or(std::ptr::null_mut(), |start| start as *mut u8)
+}
+
+/// A chunk in which so many bytes fit. The heap is not locked meanwhile: a driver may
+/// wait for a kernel that another rank must first take part in.
+fn obtain(device: &'static dyn Device, size: usize) -> Option<Chunk> {
+    let count = COUNT.load(Acquire);
+    if count == CHUNKS {
+        return None;
+    }
+    let chunks = RANGES[..count].iter().filter_map(OnceLock::get);
+    let own = chunks.filter(|chunk| number(chunk.device) == number(device));
+    let so_far: usize = own.map(|chunk| chunk.end - chunk.start).sum();
+    let mut bytes = size.max(so_far / 4).next_multiple_of(CHUNK);
+    loop {
+        if let Some(start) = outside(|| device.obtain(bytes)) {
+            return Some(Chunk { start, end: start + bytes, device });
+        }
+        if bytes == size {
+            return None;
+        }
+        // Half of it, and in the end not a byte more than is needed.
+        let less = size.max(bytes / 2).next_multiple_of(CHUNK);
+        bytes = if less < bytes { less } else { size };
+    }
 }
 
 /// Whose a block in use is.
@@ -237,21 +262,13 @@ impl Heap {
         self.blocks.insert(start, Block { size, chunk, place: None });
         self.free.insert((of, size, start));
     }
-    fn grow(&mut self, device: &'static dyn Device, size: usize) -> Option<()> {
+    fn add(&mut self, chunk: Chunk) -> Option<()> {
         let count = COUNT.load(Acquire);
-        let slot = RANGES.get(count)?;
-        let of = number(device);
-        let chunks = RANGES[..count].iter().filter_map(OnceLock::get);
-        let own = chunks.filter(|chunk| number(chunk.device) == of);
-        let so_far: usize = own.map(|chunk| chunk.end - chunk.start).sum();
-        let mut bytes = size.max(CHUNK).max(so_far / 4).next_multiple_of(CHUNK);
-        let start = device.obtain(bytes).or_else(|| {
-            bytes = size;
-            device.obtain(bytes)
-        })?;
-        let _ = slot.set(Chunk { start, end: start + bytes, device });
+        let (start, size, of) =
+            (chunk.start, chunk.end - chunk.start, number(chunk.device));
+        RANGES.get(count)?.set(chunk).ok()?;
         COUNT.store(count + 1, Release);
-        self.set_free(start, bytes, count, of);
+        self.set_free(start, size, count, of);
         Some(())
     }
     /// Frees a block, as one with its free neighbours of the same chunk.

@@ -2,20 +2,17 @@
 
 use super::*;
 use crate::{Family, account, set_rank, tag};
-use std::sync::atomic::AtomicBool;
 
 /// Memory of this machine's, in the role of a device's.
-#[derive(Default)]
 struct Pretended {
     obtained: AtomicUsize,
-    full: AtomicBool,
+    left: AtomicUsize,
 }
 
 impl Device for Pretended {
     fn obtain(&self, bytes: usize) -> Option<usize> {
-        if self.full.load(Acquire) {
-            return None;
-        }
+        let left = self.left.load(Acquire).checked_sub(bytes)?;
+        self.left.store(left, Release);
         self.obtained.fetch_add(bytes, Release);
         let _tag = tag(Family::Other);
         let words = vec![0xabab_u128 << 64; bytes / 16 + ALIGN / 16];
@@ -40,7 +37,8 @@ impl Device for Pretended {
 }
 
 fn device() -> &'static Pretended {
-    let device: &'static Pretended = Box::leak(Box::default());
+    let (obtained, left) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+    let device: &'static Pretended = Box::leak(Box::new(Pretended { obtained, left }));
     set(Some(device));
     device
 }
@@ -95,12 +93,32 @@ fn neighbours_are_joined_and_chunks_are_not() {
 }
 
 #[test]
+fn a_device_that_is_nearly_full_gives_what_it_has() {
+    let device = device();
+    let take = |bytes| within(|| Vec::<u8>::with_capacity(bytes));
+    let most = take(5 * CHUNK);
+    // A quarter of that would be two chunks.
+    device.left.store(CHUNK + CHUNK / 2, Release);
+    let small = take(CHUNK / 4);
+    assert_eq!(device.obtained.load(Acquire), 6 * CHUNK);
+    // And in the end less than a chunk.
+    let rest = take(3 * CHUNK / 4);
+    let last = take(CHUNK / 2);
+    assert_eq!(device.left.load(Acquire), 0);
+    assert!(is_of(last.as_ptr().cast(), device));
+    let none = within(|| Vec::<u8>::new().try_reserve_exact(1));
+    assert!(none.is_err());
+    drop((most, small, rest, last));
+    set(None);
+}
+
+#[test]
 fn a_full_device_is_an_error_and_growing_moves() {
     let device = device();
     let mut data = within(|| vec![1f32, 2.0, 3.0]);
     data.reserve_exact(100_000);
     assert!(is_of(data.as_ptr(), device) && data[..] == [1.0, 2.0, 3.0]);
-    device.full.store(true, Release);
+    device.left.store(0, Release);
     let none = within(|| Vec::<u8>::new().try_reserve_exact(2 * CHUNK));
     assert!(none.is_err());
     let mut here = vec![0f32; 3];
