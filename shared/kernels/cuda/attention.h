@@ -9,13 +9,6 @@
 #define ATTENTION_H
 #include "common.h"
 
-// Loops over arrays that must end up in registers.
-#ifdef __CUDACC__
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL
-#endif
-
 typedef struct {
     u32 batch, seq, heads, kv_heads;
     float scale; // of scores

@@ -13,6 +13,8 @@
 #define ALIGNED __align__(16)
 #define ALIGNED_8 __align__(8)
 #define INFINITY __int_as_float(0x7f800000)
+// Loops over arrays that must end up in registers.
+#define UNROLL _Pragma("unroll")
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -20,6 +22,7 @@ DEVICE float bits_to_float(u32 bits) { return __uint_as_float(bits); }
 DEVICE u32 float_to_bits(float x) { return __float_as_uint(x); }
 #else
 #include "shim.h"
+#define UNROLL
 #endif
 
 #define WARP 32

@@ -1,6 +1,9 @@
 // The embedding: rows of a table, of which only some may be held here.
 #include "spans.h"
 
+// Rows that are under way at once.
+#define AHEAD 8
+
 typedef struct {
     const u32 *tokens; // [n]
     const T *table;    // [held, width]: the rows from `first` on
@@ -48,7 +51,15 @@ KERNEL(embedding_backward, EmbeddingBackward) {
         u32 i = s.start + threadIdx.x * PACK;
         if (i >= s.end) return;
         Wide sum = *(const Wide *)(grad + i);
-        for (u32 j = start; j < end; j++) {
+        u32 j = start;
+        for (; end - j >= AHEAD; j += AHEAD) {
+            Pack dy[AHEAD];
+            UNROLL for (int r = 0; r < AHEAD; r++)
+                dy[r] = *(const Pack *)(a.dy + (u64)a.places[j + r] * a.width + i);
+            UNROLL for (int r = 0; r < AHEAD; r++)
+                UNROLL for (int k = 0; k < PACK; k++) sum.at[k] += widen(dy[r].at[k]);
+        }
+        for (; j < end; j++) {
             Pack dy = *(const Pack *)(a.dy + (u64)a.places[j] * a.width + i);
             for (int k = 0; k < PACK; k++) sum.at[k] += widen(dy.at[k]);
         }

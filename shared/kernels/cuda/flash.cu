@@ -28,7 +28,6 @@
 #define DKV_QUERIES (64 < DIM && DIM <= 128 ? 64 : 32)
 
 #define LOG2_E 1.4426950408889634f
-#define LN_2 0.6931471805599453f
 
 // 2^x: one instruction, where CUDA's own takes care of numbers that hardly are any.
 #ifdef __CUDACC__

@@ -57,37 +57,89 @@ typedef struct {
     float *parts;    // [blocks, dim]: of each block's stretches, the weight's gradient
     u64 rows;
     u32 width, start, count, dim;
+    u32 team; // threads of a stretch: a warp, or the block
     float eps;
 } NormBackward;
 
-// With n = x · r: dw = Σ dy · n, and dx = r · (dy · w - n · mean(dy · w · n)). A block
-// takes every gridDim-th stretch, and sums the weight's gradient in shared memory, each
-// thread the columns that it always has.
+// A pack, of which `n` elements are there, or all of a `whole` one; then zeros.
+DEVICE Pack load(const T *from, u32 n, int whole) {
+    if (whole) return *(const Pack *)from;
+    Pack p;
+    for (int k = 0; k < PACK; k++) p.at[k] = k < (int)n ? from[k] : narrow(0.0f);
+    return p;
+}
+DEVICE void store(T *to, u32 n, int whole, Pack p) {
+    if (whole) *(Pack *)to = p;
+    else
+        for (int k = 0; k < PACK && k < (int)n; k++) to[k] = p.at[k];
+}
+
+// With n = x · r: dw = Σ dy · n, and dx = r · (dy · w - n · mean(dy · w · n)). Teams of
+// threads, a warp each if stretches are short, take stretches in turn. Each sums the
+// weight's gradient in shared memory, a thread the packs that it always has; there,
+// element 0 of all packs comes first, then element 1.
 KERNEL(norm_backward, NormBackward) {
-    SHARED(float, dw); // [dim], and a float for each warp
-    float *scratch = dw + a.dim;
-    for (u32 j = threadIdx.x; j < a.dim; j += blockDim.x) dw[j] = 0.0f;
-    for (u64 i = blockIdx.x; i < a.rows * a.count; i += gridDim.x) {
+    SHARED(float, shared); // [teams, PACK, n], and two floats for each warp
+    u32 n = (a.dim + PACK - 1) / PACK, teams = blockDim.x / a.team;
+    u32 team = threadIdx.x / a.team, own = threadIdx.x % a.team;
+    float *dw = shared + team * PACK * n, *scratch = shared + teams * PACK * n;
+    int whole = (a.dim | a.width | a.start) % PACK == 0 && packs(a.x) && packs(a.dy) &&
+                packs(a.weight) && packs(a.dx);
+    for (u32 j = own; j < n; j += a.team)
+        for (int k = 0; k < PACK; k++) dw[k * n + j] = 0.0f;
+    u64 step = (u64)gridDim.x * teams;
+    for (u64 i = (u64)blockIdx.x * teams + team; i < a.rows * a.count; i += step) {
         u64 at = i / a.count * a.width + a.start + i % a.count * a.dim;
         if (!a.weight) {
-            for (u32 j = threadIdx.x; j < a.dim; j += blockDim.x)
-                a.dx[at + j] = a.dy[at + j];
+            for (u32 j = own; j < n; j += a.team) {
+                u32 c = j * PACK, left = a.dim - c;
+                store(a.dx + at + c, left, whole, load(a.dy + at + c, left, whole));
+            }
             continue;
         }
         float squares = 0.0f, product = 0.0f;
-        for (u32 j = threadIdx.x; j < a.dim; j += blockDim.x) {
-            float x = widen(a.x[at + j]);
-            squares += x * x;
-            product += widen(a.dy[at + j]) * widen(a.weight[j]) * x;
+        for (u32 j = own; j < n; j += a.team) {
+            u32 c = j * PACK, left = a.dim - c;
+            Pack x = load(a.x + at + c, left, whole);
+            Pack dy = load(a.dy + at + c, left, whole);
+            Pack w = load(a.weight + c, left, whole);
+            for (int k = 0; k < PACK; k++) {
+                float v = widen(x.at[k]);
+                squares += v * v;
+                product += widen(dy.at[k]) * widen(w.at[k]) * v;
+            }
         }
-        float r = rsqrtf(block_sum(squares, scratch) / a.dim + a.eps);
-        float mean = block_sum(product, scratch) * r * r / a.dim;
-        for (u32 j = threadIdx.x; j < a.dim; j += blockDim.x) {
-            float x = widen(a.x[at + j]), dy = widen(a.dy[at + j]);
-            a.dx[at + j] = narrow(r * (dy * widen(a.weight[j]) - x * mean));
-            dw[j] += dy * x * r;
+        squares = warp_sum(squares);
+        product = warp_sum(product);
+        if (a.team > WARP) { // Then all of the block are here.
+            u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+            u32 warps = blockDim.x / WARP;
+            if (lane == 0) scratch[warp] = squares, scratch[warps + warp] = product;
+            __syncthreads();
+            squares = warp_sum(lane < warps ? scratch[lane] : 0.0f);
+            product = warp_sum(lane < warps ? scratch[warps + lane] : 0.0f);
+            __syncthreads();
+        }
+        float r = rsqrtf(squares / a.dim + a.eps), mean = product * r * r / a.dim;
+        for (u32 j = own; j < n; j += a.team) {
+            u32 c = j * PACK, left = a.dim - c;
+            Pack x = load(a.x + at + c, left, whole);
+            Pack dy = load(a.dy + at + c, left, whole);
+            Pack w = load(a.weight + c, left, whole);
+            for (int k = 0; k < PACK; k++) {
+                float v = widen(x.at[k]), d = widen(dy.at[k]);
+                x.at[k] = narrow(r * (d * widen(w.at[k]) - v * mean));
+                dw[k * n + j] += d * v * r;
+            }
+            store(a.dx + at + c, left, whole, x);
         }
     }
-    for (u32 j = threadIdx.x; a.weight && j < a.dim; j += blockDim.x)
-        a.parts[(u64)blockIdx.x * a.dim + j] = dw[j];
+    if (!a.weight) return;
+    __syncthreads();
+    for (u32 j = threadIdx.x; j < a.dim; j += blockDim.x) {
+        float sum = 0.0f;
+        for (u32 t = 0; t < teams; t++)
+            sum += shared[(t * PACK + j % PACK) * n + j / PACK];
+        a.parts[(u64)blockIdx.x * a.dim + j] = sum;
+    }
 }

@@ -36,8 +36,8 @@ KERNEL(rope, Rope) {
             Wide c = cos[j], s = sin[j];
             for (int k = 0; k < PACK; k++) {
                 float u = widen(p.at[k]), v = widen(q.at[k]), turn = s.at[k] * a.sign;
-                p.at[k] = narrow(u * c.at[k] - v * turn);
-                q.at[k] = narrow(v * c.at[k] + u * turn);
+                p.at[k] = narrow(fmaf(u, c.at[k], -(v * turn)));
+                q.at[k] = narrow(fmaf(v, c.at[k], u * turn));
             }
             y[first] = p;
             y[first + half] = q;
@@ -54,7 +54,7 @@ KERNEL(rope, Rope) {
         u32 j = i % a.half, first = 2 * (i - j) + j;
         float u = widen(x[first]), v = widen(x[first + a.half]);
         float c = a.cos[angles + j], turn = a.sin[angles + j] * a.sign;
-        y[first] = narrow(u * c - v * turn);
-        y[first + a.half] = narrow(v * c + u * turn);
+        y[first] = narrow(fmaf(u, c, -(v * turn)));
+        y[first + a.half] = narrow(fmaf(v, c, u * turn));
     }
 }

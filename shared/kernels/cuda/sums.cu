@@ -2,6 +2,9 @@
 // threads there are.
 #include "common.h"
 
+// Loads that are under way at once.
+#define AHEAD 32
+
 typedef struct {
     const float *parts; // [rows, width]
     float *sum;         // [width]
@@ -15,6 +18,13 @@ KERNEL(sum_rows, SumRows) {
     u32 j = blockIdx.x * blockDim.x + threadIdx.x;
     if (j >= a.width) return;
     float sum = a.add ? a.sum[j] : 0.0f;
-    for (u64 i = 0; i < a.rows; i++) sum += a.parts[i * a.width + j];
+    const float *part = a.parts + j;
+    u64 i = 0;
+    for (; i + AHEAD <= a.rows; i += AHEAD) {
+        float x[AHEAD];
+        UNROLL for (int k = 0; k < AHEAD; k++) x[k] = part[(i + k) * a.width];
+        UNROLL for (int k = 0; k < AHEAD; k++) sum += x[k];
+    }
+    for (; i < a.rows; i++) sum += part[i * a.width];
     a.sum[j] = sum;
 }

@@ -267,12 +267,12 @@ impl Device {
         if launch.grid.contains(&0) {
             return Ok(()); // The driver would call it an error.
         }
+        let fail = |error| Error(format!("{launch:?}: {}", named(error)));
+        self.context.bind_to_thread().map_err(fail)?;
         let mut state = self.state();
         let function = self.function(&mut state, launch)?;
         state.last = Some((launch.kernel, launch.number));
         drop(state);
-        let fail = |error| Error(format!("{launch:?}: {}", named(error)));
-        self.context.bind_to_thread().map_err(fail)?;
         let [x, y, z] = launch.grid;
         // SAFETY: it takes one struct, of which this is the address, and copies it.
         // The struct's addresses are the caller's promise.

@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::launch::Launch;
 use crate::matmul::Matmul;
 use crate::product::{Matrix, Store};
-use cudarc::driver::{CudaContext, result as driver, sys};
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
+use cudarc::driver::{CudaContext, result as driver};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +14,9 @@ use std::sync::{Mutex, PoisonError};
 pub struct Gpu {
     device: Device,
     matmul: Matmul,
+    /// It reads the processor's memory itself, whenever a copy's turn comes. Other
+    /// drivers have staged what they copy when they return.
+    reads_here: bool,
 }
 
 /// How many GPUs there are; zero where there is no driver.
@@ -39,7 +43,11 @@ impl Gpu {
         }
         let device = Device::new(ordinal)?;
         let matmul = Matmul::new(&device)?;
-        let gpu: &'static Gpu = Box::leak(Box::new(Gpu { device, matmul }));
+        let coherent =
+            Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES;
+        let coherent = device.stream().context().attribute(coherent);
+        let reads_here = coherent.map_or(true, |is| is != 0);
+        let gpu: &'static Gpu = Box::leak(Box::new(Gpu { device, matmul, reads_here }));
         all.insert(ordinal, gpu);
         Ok(gpu)
     }
@@ -88,6 +96,12 @@ impl memory::device::Device for Gpu {
     fn obtain(&self, bytes: usize) -> Option<usize> {
         // SAFETY: bytes, whatever they hold.
         let start = self.driver("memory", || unsafe { driver::malloc_sync(bytes) });
+        // A GPU that is full is an everyday matter. Whatever else is wrong is not.
+        if let Err(why) = &start
+            && !why.contains("OUT_OF_MEMORY")
+        {
+            eprintln!("{bytes} bytes: {why}");
+        }
         start.ok().map(|start| start as usize)
     }
     unsafe fn copy(
@@ -97,17 +111,22 @@ impl memory::device::Device for Gpu {
         bytes: usize,
     ) -> std::result::Result<(), String> {
         let stream = self.device.stream().cu_stream();
-        let here = memory::device::of(to.cast_const()).is_none();
+        let [here, from_here] =
+            [to.cast_const(), from].map(|at| memory::device::of(at).is_none());
         self.driver("a copy", || {
-            // Addresses tell whose memory it is. What is read here is staged before
-            // this returns (CUDA driver API, "API synchronization behavior").
-            // SAFETY: the caller's.
-            unsafe { sys::cuMemcpyAsync(to as u64, from as u64, bytes, stream) }
-                .result()?;
-            match here {
-                // SAFETY: it is a stream.
-                true => unsafe { driver::stream::synchronize(stream) },
-                false => Ok(()),
+            // Addresses tell whose memory it is.
+            // SAFETY: it is a stream; and the caller's.
+            unsafe {
+                if here {
+                    // While the copy waits, the driver may hold what another rank's
+                    // thread needs before this stream can go on.
+                    driver::stream::synchronize(stream)?;
+                }
+                sys::cuMemcpyAsync(to as u64, from as u64, bytes, stream).result()?;
+                match here || self.reads_here && from_here {
+                    true => driver::stream::synchronize(stream),
+                    false => Ok(()),
+                }
             }
         })
     }

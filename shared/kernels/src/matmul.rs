@@ -281,8 +281,17 @@ impl Matmul {
                 self.fill(c, bias).map_err(driver)?;
             }
             if a.cols > 0 {
-                self.multiply(problem, [b, a, c].map(|matrix| matrix.at), bias)
-                    .map_err(|CublasError(status)| fail(meaning(status)))?;
+                let at = [b, a, c].map(|matrix| matrix.at);
+                let mut made = self.multiply(problem, at, bias);
+                if problem.bias
+                    && made == Err(CublasError(Status::CUBLAS_STATUS_NOT_SUPPORTED))
+                {
+                    // No algorithm for these sizes adds a bias: it is there before.
+                    self.fill(c, bias).map_err(driver)?;
+                    let problem = Problem { bias: false, add: true, ..problem };
+                    made = self.multiply(problem, at, bias);
+                }
+                made.map_err(|CublasError(status)| fail(meaning(status)))?;
             } else if !problem.add {
                 self.zero(c).map_err(driver)?;
             }

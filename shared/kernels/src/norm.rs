@@ -1,6 +1,7 @@
 //! Root-mean-square normalization.
 use crate::launch::{Launch, Number, Ptr, WARP};
 use crate::source::NORM;
+use crate::spans::pack;
 
 /// Which stretches of rows are normalized.
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +63,23 @@ struct NormBackward {
     start: u32,
     count: u32,
     dim: u32,
+    team: u32,
     eps: f32,
+}
+
+/// Threads of a block of [`backward`].
+const THREADS: u32 = 256;
+
+/// Threads that share a stretch there: a warp, or the block if it is long.
+fn team(dim: u32) -> u32 {
+    if dim <= 1024 { WARP } else { THREADS }
 }
 
 /// Blocks of [`backward`], each of which leaves a part of the weight's gradient. They
 /// depend on the sizes alone, and so does the order in which these parts are made.
 pub fn parts(s: Stretches) -> u64 {
-    (s.rows * u64::from(s.count)).clamp(1, 512)
+    let teams = u64::from(THREADS / team(s.dim));
+    (s.rows * u64::from(s.count)).div_ceil(teams).clamp(1, 512)
 }
 
 /// The gradient of `x`, and in `parts`, `[parts, dim]` in fp32, what adds up to that of
@@ -93,10 +104,12 @@ pub fn backward(
         start,
         count,
         dim,
+        team: team(dim),
         eps,
     };
-    let threads = dim.next_multiple_of(WARP).clamp(WARP, 256);
-    let floats = (dim + threads / WARP) as usize;
-    Launch::new(NORM, "norm_backward", number, parts(s), threads, args)
+    // For each team whole packs; and two floats for each warp.
+    let sums = THREADS / team(dim) * dim.next_multiple_of(pack(number));
+    let floats = (sums + 2 * THREADS / WARP) as usize;
+    Launch::new(NORM, "norm_backward", number, parts(s), THREADS, args)
         .shared(floats * size_of::<f32>())
 }

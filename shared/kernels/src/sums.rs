@@ -1,5 +1,5 @@
 //! Sums of rows.
-use crate::launch::{Launch, Number, Ptr};
+use crate::launch::{Launch, Number, Ptr, WARP};
 use crate::source::SUMS;
 
 #[derive(Clone, Copy)]
@@ -16,7 +16,8 @@ struct SumRows {
 /// order of the rows.
 pub fn rows(parts: Ptr, sum: Ptr, rows: u64, width: u32, add: bool) -> Launch {
     let args = SumRows { parts, sum, rows, width, add: add.into() };
-    let threads = 128;
+    // Few, so that there are blocks for many of a GPU's processors.
+    let threads = u64::from(WARP);
     let blocks = u64::from(width).div_ceil(threads);
     Launch::new(SUMS, "sum_rows", Number::F32, blocks, threads as u32, args)
 }

@@ -46,7 +46,7 @@ pub(crate) fn embedding(
     Ok(out.tensor)
 }
 
-/// Bytes of logits held at a time.
+/// Bytes of logits held at a time, of large vocabularies more.
 const CHUNK: usize = 256 << 20;
 
 /// As [`crate::head_loss_of_part`], of what is checked; without `combine` the rows are
@@ -68,7 +68,9 @@ pub(crate) fn head_loss(
     let all_targets = upload(targets)?;
     let rows = targets.len();
     // As many chunks as fit, but of the same size.
-    let most = (CHUNK / (4 * width.max(1))).max(64);
+    // Not too few of them, or the weight's gradient is read and written more often than
+    // it is worth.
+    let most = (CHUNK / (4 * width.max(1))).max(1024);
     let chunk = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
     let scratch = memory::tag(Family::Scratch);
     let logits = uninit::<f32>(chunk * width)?;
