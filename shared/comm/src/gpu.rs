@@ -129,7 +129,11 @@ impl Gpu for CudaGpu {
         Arc::new(OfCuda(self.0.clone()))
     }
     fn stream(&self) -> Outcome<Arc<dyn Stream>> {
-        let stream = self.0.context().new_stream().map_err(named)?;
+        // Before kernels that wait for a place: a call that comes late holds up others.
+        let context = self.0.context();
+        context.bind_to_thread().map_err(named)?;
+        let (_, first) = result::stream::get_priority_range().map_err(named)?;
+        let stream = context.new_stream_with_priority(first).map_err(named)?;
         Ok(Arc::new(OfCuda(stream)))
     }
 }

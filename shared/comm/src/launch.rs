@@ -82,6 +82,12 @@ pub fn launch_on<T: Send, E: Display + Send>(
     f: impl Fn(Group) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, Error> {
     use crate::nccl::{Nccl, Shared, launch};
+    // See `nccl` on many communicators. CUDA reads it when it starts.
+    const QUEUES: &str = "CUDA_DEVICE_MAX_CONNECTIONS";
+    if std::env::var_os(QUEUES).is_none() {
+        // SAFETY: no rank has started, so nobody else reads the environment.
+        unsafe { std::env::set_var(QUEUES, "32") };
+    }
     if let Some(job) = crate::processes::job()?.filter(|job| job.size > 1) {
         return launch(&job, gpus, ranks, f);
     }

@@ -16,13 +16,14 @@ const OTHERS: [(&str, &str, &str); 2] = [
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "srun"),
 ];
 
-/// Where they say how many of these are on this host.
+/// Where they say how many of these are on this host. `torchrun` comes first: mpirun
+/// may have started one on each host.
 const LOCAL_SIZES: [&str; 3] =
-    ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "LOCAL_WORLD_SIZE"];
+    ["LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 
 /// Where they say which of these a process is.
 const LOCAL_RANKS: [&str; 4] =
-    ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "LOCAL_RANK", "SLURM_LOCALID"];
+    ["LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
 
 /// Who started this process, and others.
 pub(crate) enum Started {
@@ -44,7 +45,12 @@ fn environment(name: &str) -> Option<String> {
 /// How many of `ranks` share this host, and so its cores: all of them, if they are
 /// threads; if they are processes, as many as the launcher says.
 pub fn ranks_here(ranks: usize) -> usize {
-    here(&environment, ranks)
+    // Threads of one process have one environment.
+    if is_one_of_several() { here(&environment, ranks) } else { ranks }
+}
+
+fn is_one_of_several() -> bool {
+    processes().is_ok_and(|n| n.is_some_and(|n| n > 1))
 }
 
 fn here(get: Get, ranks: usize) -> usize {
@@ -56,9 +62,7 @@ fn here(get: Get, ranks: usize) -> usize {
 /// Which of the ranks of this host rank `rank` is, from 0: the number of its GPU, where
 /// each has one. If the launcher does not say, hosts are filled one after the other.
 pub fn place_here(rank: usize, ranks: usize) -> usize {
-    let process = processes().is_ok_and(|n| n.is_some_and(|n| n > 1));
-    // Threads of one process have one environment.
-    if process { place(&environment, rank, ranks) } else { rank }
+    if is_one_of_several() { place(&environment, rank, ranks) } else { rank }
 }
 
 fn place(get: Get, rank: usize, ranks: usize) -> usize {

@@ -30,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The first looks follow each other at once; most small calls are over by then.
 const LOOKS: u32 = 100;
+const EAGER: Duration = Duration::from_millis(2);
 
 pub(super) struct Lane {
     pub rank: usize,
@@ -97,13 +98,14 @@ impl Lane {
             // driver, where nobody could end it.
             self.until(|lane| Ok(lane.air.len() == 1))?;
         }
-        if seat.is_empty() {
-            self.land();
-            return Ok(());
-        }
         self.gpu.enter().map_err(|why| self.said(why))?;
         if self.way.is_none() {
             self.open(&seat)?;
+        }
+        // Only now: of an all-to-all, others may have something.
+        if seat.is_empty() {
+            self.land();
+            return Ok(());
         }
         let way = self.way.as_mut().expect("it is open");
         let outcome = way.start(&seat);
@@ -156,14 +158,13 @@ impl Lane {
         &mut self,
         mut there: impl FnMut(&mut Lane) -> Result<Option<T>>,
     ) -> Result<T> {
-        let mut looks = 0;
+        let since = Instant::now();
         loop {
             if let Some(it) = there(self)? {
                 return Ok(it);
             }
             self.look()?;
-            looks += 1;
-            if looks < LOOKS {
+            if since.elapsed() < EAGER {
                 std::thread::yield_now();
             } else {
                 std::thread::sleep(PAUSE);

@@ -19,8 +19,9 @@ pub(super) type Code = c_int;
 /// A call of a non-blocking communicator goes on.
 pub(super) const IN_PROGRESS: Code = 7;
 
-/// 2.18: what came before cannot abort a communicator that is being made.
-const OLDEST: c_int = 21_800;
+/// 2.24.3: what came before has ranks that are threads read each other's buffers, which
+/// are not of memory that other GPUs may read.
+const OLDEST: c_int = 22_403;
 
 /// Where to look, if nobody says.
 const NAMES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];

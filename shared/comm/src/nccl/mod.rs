@@ -49,10 +49,11 @@
 //!
 //! **Many communicators on one GPU** need room: a kernel that waits for another rank
 //! keeps its multiprocessors, and streams share hardware queues, 8 if
-//! CUDA_DEVICE_MAX_CONNECTIONS says nothing else. With more lanes in use than that, set
-//! it to 32, so that no kernel stands in line behind a call that waits for it. For the
-//! same reason CUDA_MODULE_LOADING=EAGER is safer: to load a kernel at its first start
-//! may take an idle GPU.
+//! CUDA_DEVICE_MAX_CONNECTIONS says nothing else. A lane has three streams, two of them
+//! NCCL's, and lanes start calls in any order: so that none stands in line behind
+//! another's wait, a launch sets it to 32 if it is not set. (A value of 1, known from
+//! Megatron-LM, would be wrong here.) For the same reason CUDA_MODULE_LOADING=EAGER is
+//! safer: to load a kernel at its first start may take an idle GPU.
 mod board;
 mod communicator;
 mod lane;

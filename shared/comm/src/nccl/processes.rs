@@ -56,6 +56,15 @@ pub(crate) fn launch<T: Send, E: Display + Send>(
                          it has GPUs"
                     )));
                 }
+                let here = crate::ranks_here(ranks);
+                let own = if count < here { 0 } else { crate::place_here(rank, ranks) };
+                if own != ordinal {
+                    return Err(Error::new(format!(
+                        "its kernels would run on GPU {own}, and its calls on GPU \
+                         {ordinal}, if this host has {here} ranks and {count} GPUs: is \
+                         LOCAL_WORLD_SIZE right?"
+                    )));
+                }
                 Nccl::new(&shared, remote.clone(), gpus, ordinal, rank)
             });
             let engine = engine.map_err(|error| format!("rank {rank}: {error}"))?;
@@ -72,10 +81,12 @@ pub(crate) fn launch<T: Send, E: Display + Send>(
         Err(error) => Err(format!("no thread for rank {rank}: {error}")),
     });
     remote.returns(result.as_ref().err().cloned());
-    let failure = remote.all_returned();
+    remote.all_returned_or_failed();
+    // A peer's abort may wait until this rank's communicators are gone, too.
     if let Some(engine) = own {
         crate::engine::Engine::finish(&*engine);
     }
+    let failure = remote.all_returned();
     meeting.leave();
     verdict(rank, result, failure).map(|result| vec![result])
 }

@@ -102,6 +102,11 @@ impl Remote {
         // If nobody hears it, that is known as a death.
         let _ = send(&self.post, Some(0), &Memo::Letter(letter));
     }
+    /// Waits until no rank makes any more calls, or all of them fail.
+    pub fn all_returned_or_failed(&self) {
+        let size = self.office.size;
+        drop(self.office.when(|state| state.returned.len() == size));
+    }
     /// Waits until no rank makes any more calls; returns why all failed, if so, and
     /// which rank said so.
     pub fn all_returned(&self) -> Option<(usize, Error)> {

@@ -53,7 +53,8 @@ impl Seat {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
-    /// Nothing is sent, and nobody need wait: others see the same lengths.
+    /// Of this rank nothing is sent, and nothing comes. Others see the same lengths,
+    /// but of an all-to-all.
     pub fn is_empty(&self) -> bool {
         self.call.input.0 == 0 && self.call.output.0 == 0 && !self.is_barrier()
     }

@@ -3,6 +3,10 @@ use super::communicator::{Communicator, Place};
 use super::seat::Seat;
 use crate::gpu::{Outcome, Stream};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long kernels may take to end that were told to.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Made at a lane's first call: all members make that one, and so all come.
 pub(super) struct Way {
@@ -85,6 +89,14 @@ impl Way {
     pub fn abort(self) {
         let Way { communicator, stream, buffer } = self;
         drop(communicator);
+        // Where ranks are threads, NCCL has only told its kernels to end.
+        let until = Instant::now() + GRACE;
+        while let Ok(end) = stream.mark()
+            && matches!(end.is_over(), Ok(false))
+            && Instant::now() < until
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         free(&*stream, buffer);
     }
 }

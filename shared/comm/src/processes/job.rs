@@ -138,21 +138,18 @@ fn number<T: std::str::FromStr>(get: Get, name: &str, by: &str) -> Result<T> {
 
 /// Of `node[03-05,9],other`: `node03`.
 fn first_host(nodes: &str) -> String {
-    let bracket = nodes.find('[');
-    let comma = nodes.find(',').unwrap_or(nodes.len());
-    match bracket.filter(|at| *at < comma) {
-        None => nodes[..comma].to_string(),
-        Some(at) => {
-            let (name, rest) = nodes.split_at(at);
-            let rest = &rest[1..];
-            let close = rest.find(']').unwrap_or(rest.len());
-            let first = rest[..close].split([',', '-']).next().unwrap_or_default();
-            // After the bracket, what all names end with.
-            let after = rest.get(close + 1..).unwrap_or_default();
-            let end = after.split(',').next().unwrap_or_default();
-            format!("{name}{first}{end}")
+    let (mut name, mut rest) = (String::new(), nodes);
+    while let Some(at) = rest.find(['[', ',']) {
+        name += &rest[..at];
+        if rest[at..].starts_with(',') {
+            return name;
         }
+        let (numbers, after) =
+            rest[at + 1..].split_once(']').unwrap_or((&rest[at + 1..], ""));
+        name += numbers.split([',', '-']).next().unwrap_or_default();
+        rest = after;
     }
+    name + rest
 }
 
 #[cfg(test)]
@@ -216,7 +213,12 @@ mod tests {
         // In a batch script, by itself.
         assert_eq!(with(&SRUN, "SLURM_STEP_ID", None), "None");
         assert!(with(&SRUN, "MASTER_ADDR", Some("x")).contains("host: \"x\""));
-        for (nodes, first) in [("a", "a"), ("a,b", "a"), ("n[7]-ib,m", "n7-ib")] {
+        for (nodes, first) in [
+            ("a", "a"),
+            ("a,b", "a"),
+            ("n[7]-ib,m", "n7-ib"),
+            ("r[0-1]n[03,5],m[1]", "r0n03"),
+        ] {
             assert_eq!(first_host(nodes), first);
         }
     }

@@ -3,7 +3,8 @@ use super::frame::{ALL, Frame, Kind, LONGEST};
 use super::{Seat, VERSION, lock, no_thread};
 use crate::engine::several;
 use crate::error::{Error, Result};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -58,14 +59,17 @@ impl Hub {
     /// # Errors
     /// The port is in use, or there is no thread.
     pub fn open(seat: &Seat) -> Result<Hub> {
-        let Seat { host, port, size, .. } = seat;
-        // On all of this host's addresses: what others call it may be none of its own.
-        let found = (&**host, *port).to_socket_addrs().ok().and_then(|mut a| a.next());
-        let address: SocketAddr = match found {
-            Some(SocketAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED, *port).into(),
-            _ => (Ipv4Addr::UNSPECIFIED, *port).into(),
+        let Seat { port, size, .. } = seat;
+        // On all of this host's addresses, of both families if it has both: what others
+        // call it may be none of its own.
+        let both = TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port));
+        let listener = match both {
+            Err(error) if error.kind() != ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
+            }
+            either => either,
         };
-        let listener = TcpListener::bind(address).map_err(|error| {
+        let listener = listener.map_err(|error| {
             Error::new(format!(
                 "rank 0 cannot listen on port {port}, where the other ranks will look \
                  for it: {error}. Set FERROTRON_PORT, for all ranks, to a free one"

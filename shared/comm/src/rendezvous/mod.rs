@@ -34,6 +34,9 @@ const VERSION: u32 = 1;
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// How long one of a host's addresses may take, before the next one is tried.
+const EACH: Duration = Duration::from_secs(5);
+
 /// Who a process is in its job, and where the job meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seat {
@@ -195,9 +198,15 @@ fn attempt(
 ) -> std::result::Result<std::result::Result<TcpStream, String>, String> {
     let said = |error: std::io::Error| error.to_string();
     let left = || until.saturating_duration_since(Instant::now()).max(AGAIN);
-    let mut addresses = (&*seat.host, seat.port).to_socket_addrs().map_err(said)?;
-    let address = addresses.next().ok_or("the host has no address")?;
-    let stream = TcpStream::connect_timeout(&address, left()).map_err(said)?;
+    let addresses = (&*seat.host, seat.port).to_socket_addrs().map_err(said)?;
+    let mut found = Err("the host has no address".to_string());
+    for address in addresses {
+        found = TcpStream::connect_timeout(&address, left().min(EACH)).map_err(said);
+        if found.is_ok() {
+            break;
+        }
+    }
+    let stream = found?;
     // Where nobody listens, on this host, TCP may connect a port with itself.
     if stream.local_addr().ok() == stream.peer_addr().ok() {
         return Err("nobody listens".to_string());

@@ -206,7 +206,7 @@ fn what_is_missing_is_said() {
     let other = said("libc.so.6".into());
     assert!(other.contains("libc.so.6: it has no ncclGetVersion"), "{other}");
     let old = said(compile("-DVERSION=21605"));
-    assert!(old.contains("is version 2.16.5, expected 2.18.0 or newer"), "{old}");
+    assert!(old.contains("is version 2.16.5, expected 2.24.3 or newer"), "{old}");
     let gpu = said(library());
     assert!(gpu.contains("GPU 0: it is on fire"), "{gpu}");
 }

@@ -218,6 +218,8 @@ fn what_does_not_fit_is_said() {
     let ends = Start { gpus: Some(2), ..three.clone() }.all();
     assert!(ends[2].1.contains("rank 2: it is process 2 of its host"), "{ends:#?}");
     assert!(ends[2].1.contains("has 2 GPUs"), "{ends:#?}");
+    // All kernels would be on the first one.
+    assert!(ends[1].1.contains("GPU 0, and its calls on GPU 1"), "{ends:#?}");
     assert!(ends.iter().all(|(status, _)| *status == Some(1)), "{ends:#?}");
     // Each sees its own alone.
     let ends = Start { gpus: Some(1), ..three }.all();

@@ -38,7 +38,6 @@ impl Start {
         Start { case, size, port: port(), watched, seconds, gpus: None }
     }
     pub fn start(&self, rank: usize) -> Child {
-        let here = self.size.to_string();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["processes::as_a_rank", "--exact", "--nocapture"])
@@ -46,8 +45,8 @@ impl Start {
             .env("FAKE_NCCL", library())
             .env("RANK", rank.to_string())
             .env("LOCAL_RANK", rank.to_string())
-            .env("WORLD_SIZE", &here)
-            .env("LOCAL_WORLD_SIZE", &here)
+            .env("WORLD_SIZE", self.size.to_string())
+            .env("LOCAL_WORLD_SIZE", self.size.to_string())
             .env("MASTER_ADDR", "127.0.0.1")
             .env("MASTER_PORT", self.port.to_string())
             .env("FERROTRON_COMM_TIMEOUT", self.seconds)
