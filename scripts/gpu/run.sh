@@ -218,11 +218,15 @@ import glob, nvidia
 for path in nvidia.__path__:
     print(*glob.glob(path + "/*/lib"), sep="\n")' 2>/dev/null); do
     LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
-    # By this name alone NCCL is looked for.
-    [ -e "$work/libnccl.so" ] || [ ! -e "$folder/libnccl.so.2" ] ||
-        ln -s "$folder/libnccl.so.2" "$work/libnccl.so"
+    # By this name NCCL is looked for alone, and the others first: a toolkit's would be
+    # compared with PyTorch on another one.
+    for library in libnccl.so.2 libcublasLt.so.13 libnvrtc.so.13; do
+        name=$work/${library%.so.*}.so
+        [ -e "$name" ] || [ ! -e "$folder/$library" ] ||
+            ln -s "$folder/$library" "$name"
+    done
 done
-export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$work
+export LD_LIBRARY_PATH=$work${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export FERROTRON_KERNELS=cuda RUST_BACKTRACE=0 OUT=$out
 
 if [ -z "${FERROTRON_ANYWAY:-}" ]; then
