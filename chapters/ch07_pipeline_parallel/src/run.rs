@@ -233,7 +233,7 @@ fn communication_table(world: &Group) -> Option<String> {
     }
     if hidden + waited > 0.0 {
         let share = 100.0 * hidden / (hidden + waited);
-        text += &format!("\nof all this time, {share:.0} % hidden by backward");
+        text += &format!("\nof all this time, {share:.0} % hidden by computation");
     }
     Some(text)
 }

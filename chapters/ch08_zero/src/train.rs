@@ -65,8 +65,10 @@ pub fn train(
         // is: the loss is a mean over the tokens of the step, not a mean of means.
         let targets = batches.iter().map(|batch| batch.target_count() as i64);
         let mut tokens = [targets.sum::<i64>()];
-        peers.all_reduce("tokens", &mut tokens, Reduce::Sum)?;
-        let [tokens] = tokens;
+        // Of all ranks, though those that hold the model together count the same: a
+        // call of `peers` would come behind the values that they are still gathering.
+        world.all_reduce("tokens", &mut tokens, Reduce::Sum)?;
+        let tokens = tokens[0] / mesh.model().size() as i64;
         params.begin_step()?;
         let mut gradients = Gradients::new(params, mesh, zero);
         let loss_scaled_by = loss_scale.as_ref().map_or(1.0, LossScale::scale);

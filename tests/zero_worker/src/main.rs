@@ -218,10 +218,11 @@ impl Trainer {
         };
         let [scheduled, update] = &mut turn.phases;
         let mut tokens = [batch.target_count() as i64];
-        peers.all_reduce("tokens", &mut tokens, Reduce::Sum)?;
+        mesh.world().all_reduce("tokens", &mut tokens, Reduce::Sum)?;
+        let tokens = tokens[0] / mesh.model().size() as i64;
         params.begin_step()?;
         let mut gradients = Gradients::new(params, mesh, zero);
-        let scale = 1.0 / tokens[0] as f64;
+        let scale = 1.0 / tokens as f64;
         let batch = std::slice::from_ref(batch);
         let losses = pipeline.step(batch, scale, &mut gradients, true)?;
         gradients.finish()?;
