@@ -38,7 +38,9 @@
 //!   where it depends on the machine.
 //!
 //! A capture is *stale* when an input has changed: a Rust file by its tokens, so that
-//! rewording a comment stales nothing, any other file by its bytes.
+//! rewording a comment stales nothing, any other file by its bytes. A module of a
+//! feature, `#[cfg(feature = "…")] mod x;`, is no input of commands without
+//! `--features`.
 
 mod capture;
 mod command;
@@ -298,7 +300,8 @@ impl Run {
 
     fn inputs(&self, sources: &inputs::Sources) -> Result<inputs::Inputs> {
         let definition = &self.definition;
-        let mut inputs = sources.inputs(&definition.packages, &definition.files)?;
+        let (packages, files) = (&definition.packages, &definition.files);
+        let mut inputs = sources.inputs(packages, files, definition.has_features())?;
         inputs.hashes.insert("definition".into(), definition.hash());
         Ok(inputs)
     }

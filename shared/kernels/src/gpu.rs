@@ -46,7 +46,7 @@ impl Gpu {
         let coherent =
             Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES;
         let coherent = device.stream().context().attribute(coherent);
-        let reads_here = coherent.map_or(true, |is| is != 0);
+        let reads_here = coherent != Ok(0);
         let gpu: &'static Gpu = Box::leak(Box::new(Gpu { device, matmul, reads_here }));
         all.insert(ordinal, gpu);
         Ok(gpu)

@@ -140,6 +140,13 @@ impl Definition {
         Ok(definition)
     }
 
+    /// Whether a command builds with features that a package does not have by default.
+    pub fn has_features(&self) -> bool {
+        let all = ["--features", "--all-features", "-F"];
+        let words = self.commands.iter().flatten();
+        words.into_iter().any(|word| all.iter().any(|flag| word.starts_with(flag)))
+    }
+
     fn check(&self) -> Result<()> {
         let mut known = vec!["log", "json", "dir"];
         let swept = self.sweep.iter().map(|(name, _)| name);

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct Sources {
     root: PathBuf,
     packages: Packages,
-    /// By folder.
-    read: RefCell<BTreeMap<PathBuf, Read>>,
+    /// By folder, and whether with the modules of features.
+    read: RefCell<BTreeMap<(PathBuf, bool), Read>>,
     hashes: RefCell<BTreeMap<PathBuf, String>>,
 }
 
@@ -46,8 +46,14 @@ impl Sources {
         })
     }
 
-    /// The inputs that packages, with all of ours they depend on, and files are.
-    pub fn inputs(&self, packages: &[String], files: &[String]) -> Result<Inputs> {
+    /// The inputs that packages, with all of ours they depend on, and files are; with
+    /// `features`, also the modules of these.
+    pub fn inputs(
+        &self,
+        packages: &[String],
+        files: &[String],
+        features: bool,
+    ) -> Result<Inputs> {
         let mut inputs = Inputs::default();
         let mut waiting = vec![];
         for name in packages {
@@ -58,7 +64,7 @@ impl Sources {
             if !seen.insert(folder.clone()) {
                 continue;
             }
-            let package = self.package(&folder)?;
+            let package = self.package(&folder, features)?;
             inputs.hashes.insert(format!("package {}", package.name), package.hash);
             inputs.files.extend(package.files.iter().cloned());
             inputs.files.insert(folder.join("Cargo.toml"));
@@ -84,11 +90,12 @@ impl Sources {
         Ok(inputs)
     }
 
-    fn package(&self, folder: &Path) -> Result<Read> {
-        if let Some(known) = self.read.borrow().get(folder) {
+    fn package(&self, folder: &Path, features: bool) -> Result<Read> {
+        let key = (folder.to_path_buf(), features);
+        if let Some(known) = self.read.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let package = self.packages.read(folder)?;
+        let package = self.packages.read(folder, features)?;
         let mut hasher = Sha256::new();
         canonical(&toml::Value::Table(package.manifest), &mut hasher);
         for file in &package.files {
@@ -101,7 +108,7 @@ impl Sources {
             dependencies: package.dependencies,
             files: package.files.into_iter().collect(),
         };
-        self.read.borrow_mut().insert(folder.to_path_buf(), read.clone());
+        self.read.borrow_mut().insert(key, read.clone());
         Ok(read)
     }
 

@@ -14,7 +14,8 @@ pub struct Package {
     pub manifest: Table,
     /// The folders of the packages that it depends on and that are ours.
     pub dependencies: Vec<PathBuf>,
-    /// Every file that its library and programs are built from.
+    /// Every file that its library and programs are built from, but perhaps those of
+    /// features.
     pub files: BTreeSet<PathBuf>,
 }
 
@@ -55,12 +56,12 @@ impl Packages {
         })
     }
 
-    /// Reads the package of a folder.
-    pub fn read(&self, folder: &Path) -> Result<Package> {
+    /// Reads the package of a folder, with the modules of its features or without.
+    pub fn read(&self, folder: &Path, features: bool) -> Result<Package> {
         let mut manifest = read(&self.root.join(folder).join("Cargo.toml"))?;
         let name = name(&manifest)
             .with_context(|| format!("{}/Cargo.toml has no name", folder.display()))?;
-        let files = self.files(folder, &manifest)?;
+        let files = self.files(folder, &manifest, features)?;
         let dependencies = self.dependencies(folder, &manifest);
         for other in ["dev-dependencies", "test", "bench", "example", "lints"] {
             manifest.remove(other);
@@ -90,13 +91,24 @@ impl Packages {
         folders
     }
 
-    /// Everything in `src/`, `build.rs`, roots that the manifest names, and whatever
-    /// these take in from elsewhere.
-    fn files(&self, folder: &Path, manifest: &Table) -> Result<BTreeSet<PathBuf>> {
+    /// Everything in `src/` (but without `features`, their modules), `build.rs`, roots
+    /// that the manifest names, and whatever these take in from elsewhere.
+    fn files(
+        &self,
+        folder: &Path,
+        manifest: &Table,
+        features: bool,
+    ) -> Result<BTreeSet<PathBuf>> {
         let mut waiting: Vec<PathBuf> = vec![];
         if self.root.join(folder).join("src").is_dir() {
             waiting.extend(super::inputs::all_in(&self.root, &folder.join("src"))?);
         }
+        let mut left_out = vec![];
+        for file in waiting.iter().filter(|file| !features && is_rust(file)) {
+            let source = super::inputs::text(&self.root, file)?;
+            left_out.extend(of_features(file, &source));
+        }
+        waiting.retain(|file| !left_out.iter().any(|module| file.starts_with(module)));
         let library = manifest.get("lib").into_iter();
         let programs = manifest.get("bin").and_then(Value::as_array);
         let roots = library.chain(programs.into_iter().flatten());
@@ -108,8 +120,7 @@ impl Packages {
         }
         let mut files = BTreeSet::new();
         while let Some(file) = waiting.pop() {
-            if files.insert(file.clone()) && file.extension().is_some_and(|e| e == "rs")
-            {
+            if files.insert(file.clone()) && is_rust(&file) {
                 let source = super::inputs::text(&self.root, &file)?;
                 let inside = file.starts_with(folder.join("src"));
                 waiting.extend(self.taken_in(&file, &source, inside));
@@ -153,6 +164,34 @@ impl Packages {
         }
         found.iter().filter_map(|path| self.existing(clean(path))).collect()
     }
+}
+
+fn is_rust(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "rs")
+}
+
+/// The modules that a file in `src/` has only with a feature: their file and folder.
+fn of_features(file: &Path, source: &str) -> Vec<PathBuf> {
+    let root = ["lib.rs", "main.rs", "mod.rs"].iter().any(|name| file.ends_with(name));
+    let parent = file.parent().unwrap_or(Path::new("")).to_path_buf();
+    let folder = if root { parent } else { file.with_extension("") };
+    let tokens: Vec<&str> = tokens::tokens(source).iter().map(|t| t.text).collect();
+    let mut found = vec![];
+    for at in 0..tokens.len() {
+        let ["#", "[", "cfg", "(", "feature", "=", _, ")", "]", after @ ..] =
+            &tokens[at..]
+        else {
+            continue;
+        };
+        let name = match after {
+            ["mod", name, ";", ..]
+            | ["pub", "mod", name, ";", ..]
+            | ["pub", "(", _, ")", "mod", name, ";", ..] => name,
+            _ => continue,
+        };
+        found.extend([folder.join(format!("{name}.rs")), folder.join(name)]);
+    }
+    found
 }
 
 fn string(token: &str) -> Option<&str> {

@@ -86,6 +86,29 @@ fn dependencies_are_followed_however_they_are_written() {
 }
 
 #[test]
+fn modules_of_features_are_inputs_of_commands_with_features() {
+    let with = "[with]\nclass = \"recorded\"\npackages = [\"leaf\"]\n\
+                command = [\"echo\", \"--features\", \"gpu\"]\n";
+    let plain = shell("plain", "recorded", "echo", "packages = [\"leaf\"]");
+    let workspace = Workspace::new(&(plain + with));
+    let library = "#[cfg(feature = \"gpu\")]\npub(crate) mod gpu;\npub mod host;\n";
+    workspace.write("crates/leaf/src/lib.rs", library);
+    let files = ["gpu.rs", "gpu/deep.rs", "host.rs"];
+    let write = |file: &str, text: &str| {
+        workspace.write(&format!("crates/leaf/src/{file}"), text)
+    };
+    files.iter().for_each(|file| write(file, "fn f() {}"));
+    workspace.capture(&["plain", "with"]).unwrap();
+    for file in files {
+        let of_feature = file != "host.rs";
+        write(file, "fn g() {}");
+        let stale = ["plain", "with"].map(|id| !workspace.stale(id).is_empty());
+        assert_eq!(stale, [!of_feature, true], "{file}");
+        write(file, "fn f() {}");
+    }
+}
+
+#[test]
 fn a_stale_checked_run_is_a_problem_and_a_recorded_one_is_not() {
     let never = shell("never", "recorded", "echo {t}", "external = [\"t\"]");
     let workspace = Workspace::new(
