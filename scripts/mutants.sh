@@ -3,6 +3,8 @@
 # tests/mutants lists, and sees the named assertion of the named test fail.
 #
 #     scripts/mutants.sh [NAME...]
+#     scripts/mutants.sh --check       # only that all of them, and the breaks of the
+#                                      # book, still apply
 #
 # A mutant is a patch whose first lines say what it breaks and what must notice:
 #
@@ -11,6 +13,15 @@
 #     # says: A REGULAR EXPRESSION that the output of the failing test matches
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ "${1-}" = --check ]; then
+    failed=0
+    for patch in tests/mutants/*.patch book/breaks/*.patch; do
+        git apply --check "$patch" && continue
+        echo "$patch no longer applies: make it anew" >&2
+        failed=1
+    done
+    exit $failed
+fi
 if [ $# = 0 ]; then
     set -- $(cd tests/mutants && ls | sed 's/\.patch$//')
 fi
