@@ -94,7 +94,7 @@ pub fn run(
     }
     let class = match run.class() {
         Class::Checked => {
-            "checked: made again and compared whenever the book is tested"
+            "checked: must give the same whenever it is made again"
         }
         Class::Recorded => "recorded",
     };

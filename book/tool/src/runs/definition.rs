@@ -10,7 +10,8 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// Short and on a CPU: made again by CI, and never allowed to be stale.
+    /// Short and on a CPU: can be made again and compared at any time, some by CI,
+    /// and is never allowed to be stale.
     Checked,
     /// Long, or on a machine that CI has not: shown with its date and machine.
     Recorded,
