@@ -56,11 +56,12 @@ impl Plan {
     /// Of `chunks` chunks and `micros` micro-batches.
     ///
     /// # Errors
-    /// An action is missing, is there twice or comes too early, a chunk is on no stage
-    /// or on two, or the stages wait for each other for ever: says who for what.
+    /// A stage has none, or an action is missing, is there twice or comes too early; a
+    /// chunk is on no stage or on two; or the stages wait for each other for ever: says who for what.
     pub fn new(stages: Vec<Vec<Action>>, chunks: usize, micros: usize) -> Result<Plan> {
         let mut places = vec![None; chunks];
         for (stage, actions) in stages.iter().enumerate() {
+            ensure!(!actions.is_empty(), "stage {stage} has nothing to do");
             let mut seen = HashSet::new();
             for action in actions {
                 let Action { pass, chunk, micro } = *action;

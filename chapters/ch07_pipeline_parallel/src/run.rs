@@ -13,6 +13,7 @@ use corpus::Split;
 use hub::ModelConfig;
 use params::{ParamBuilder, Params};
 use runlog::{Interrupt, Last, RunLog, Step};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 
 /// Columns for a schedule.
@@ -48,14 +49,11 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
     if let Some(file) = &config.trace {
         trace::check_writable(file)?;
     }
-    let inputs = inputs::open(config)?;
-    tensor_parallel::check(&inputs.model, config.tp)?;
-    stages::cut(
-        inputs.model.num_hidden_layers,
-        config.pp * config.chunks(),
-        given(config),
+    let plan = config.schedule.plan(
+        config.pp,
+        config.chunks(),
+        config.micro_batches(),
     )?;
-    check_ends(&inputs.model, &plan(config)?)?;
     let ranks = config.ranks();
     if let Some(processes) = comm::processes()? {
         ensure!(
@@ -67,7 +65,12 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
             config.dp
         );
     }
-    let each = |world| rank(config, &inputs, &interrupt, world);
+    let inputs = inputs::open(config)?;
+    tensor_parallel::check(&inputs.model, config.tp)?;
+    let layers = inputs.model.num_hidden_layers;
+    stages::cut(layers, plan.places.len(), given(config))?;
+    check_ends(&inputs.model, &plan)?;
+    let each = |world| rank(config, &inputs, &plan, &interrupt, world);
     Ok(match config.device {
         Device::Cpu => comm::launch(ranks, each)?,
         Device::Gpu => comm::launch_on_gpus(ranks, each)?,
@@ -78,6 +81,7 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
 fn rank(
     config: &Config,
     inputs: &Inputs,
+    plan: &Plan,
     interrupt: &Interrupt,
     world: Group,
 ) -> Result<Outcome> {
@@ -103,7 +107,6 @@ fn rank(
     let dtype = config.precision.dtype();
     let layers = inputs.model.num_hidden_layers;
     let recompute = Recompute::new(config, layers)?;
-    let plan = plan(config)?;
     let cut = stages::cut(layers, plan.places.len(), given(config))?;
     let mut builder = ParamBuilder::new(config.seed, dtype);
     let model = model::Transformer::new(
@@ -116,7 +119,7 @@ fn rank(
         &recompute,
         &mut builder,
     )?;
-    let pipeline = Pipeline::new(model, plan, &mesh, dtype)?;
+    let pipeline = Pipeline::new(model, plan.clone(), &mesh, dtype)?;
     let params = match &inputs.weights {
         Some(_) => builder.build_zeros()?,
         None => builder.build(threads)?,
@@ -126,6 +129,7 @@ fn rank(
     }
     replicas::check_equal(&params, mesh.data())?;
     check_same_data(&inputs.data.train, mesh.model())?;
+    check_same_schedule(plan, mesh.world())?;
     let mut optimizer = optimizer::AdamW::new(&params, &mesh)?;
     // Measured by all at the same time.
     world.barrier("peak")?;
@@ -142,7 +146,7 @@ fn rank(
             log.say(&format!("computes on {}", device.name()));
         }
         if config.pp > 1 {
-            log.say(&picture(config)?);
+            log.say(&picture(config, plan)?);
         }
     }
 
@@ -253,9 +257,22 @@ fn check_same_data(data: &Split, group: &Group) -> Result<()> {
     Ok(())
 }
 
-/// What each stage does in a step.
-fn plan(config: &Config) -> Result<Plan> {
-    config.schedule.plan(config.pp, config.chunks(), config.micro_batches())
+/// Checks that all stages follow one schedule: each process reads its file for itself,
+/// and messages do not say which micro-batch they are of.
+fn check_same_schedule(plan: &Plan, world: &Group) -> Result<()> {
+    let mut hasher = DefaultHasher::new();
+    plan.stages.hash(&mut hasher);
+    let own = hasher.finish() as i64;
+    let mut all = vec![0; world.size()];
+    world.all_gather("same schedule", &[own], &mut all)?;
+    let other = all.iter().position(|hash| *hash != own);
+    ensure!(
+        other.is_none(),
+        "rank {} has another --schedule than rank {}: give all the same file",
+        other.unwrap_or_default(),
+        world.rank()
+    );
+    Ok(())
 }
 
 /// Checks that gradients of a tied embedding reach both of its copies: these are summed
@@ -278,9 +295,13 @@ fn check_ends(model: &ModelConfig, plan: &Plan) -> Result<()> {
 
 /// What stages do in a step, drawn as far as it fits a terminal, and how long a stage
 /// has nothing to do.
-fn picture(config: &Config) -> Result<String> {
-    let timeline = plan(config)?.timeline(Costs::EQUAL)?;
-    let (idle, total) = plan::idle(&timeline, 0);
+fn picture(config: &Config, plan: &Plan) -> Result<String> {
+    let timeline = plan.timeline(Costs::EQUAL)?;
+    let (mut idle, mut total) = (0, 0);
+    for stage in 0..timeline.len() {
+        let (its, all) = plan::idle(&timeline, stage);
+        (idle, total) = (idle + its, total + all);
+    }
     let mut text = format!(
         "{}, {} micro-batches: if all passes take as long, a stage is idle for {:.0} % \
          of a step",

@@ -11,6 +11,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// Chunks of a stage, each of at least a layer: more than any model has.
+const MOST_CHUNKS: usize = 1024;
+
 /// What is done with a micro-batch in a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pass {
@@ -146,16 +149,16 @@ impl Schedule {
     /// It has another number of chunks on each stage.
     pub fn check_chunks(&self, chunks: usize) -> Result<()> {
         let fits = match self {
-            Schedule::Interleaved => chunks > 1,
+            Schedule::Interleaved => (2..=MOST_CHUNKS).contains(&chunks),
             Schedule::Zbv => chunks == 2,
-            Schedule::File(_) => chunks > 0,
+            Schedule::File(_) => (1..=MOST_CHUNKS).contains(&chunks),
             _ => chunks == 1,
         };
         let expected = match self {
-            Schedule::Interleaved => "at least 2",
-            Schedule::Zbv => "2",
-            Schedule::File(_) => "at least 1",
-            _ => "1: more are for interleaved and zbv",
+            Schedule::Interleaved => format!("2 to {MOST_CHUNKS}"),
+            Schedule::Zbv => "2".into(),
+            Schedule::File(_) => format!("1 to {MOST_CHUNKS}"),
+            _ => "1: more are for interleaved and zbv".into(),
         };
         ensure!(fits, "--virtual {chunks} with --schedule {self}: expected {expected}");
         Ok(())
@@ -180,7 +183,12 @@ impl Schedule {
                 );
                 Plan::new(lists, all, micros)
             });
-            return plan.with_context(|| format!("the schedule {shown}"));
+            return plan.with_context(|| {
+                format!(
+                    "the schedule {shown}, for {chunks} chunks on each stage (--virtual) \
+                     and {micros} micro-batches (--global-batch / --micro-batch / --dp)"
+                )
+            });
         }
         ensure!(
             *self != Schedule::Interleaved
@@ -401,6 +409,8 @@ fn zbv(stage: usize, stages: usize, micros: usize) -> Vec<Action> {
 
 fn from_csv(text: &str) -> Result<Vec<Vec<Action>>> {
     let mut lists = vec![];
+    // Some programs write a mark in front, and empty lines behind.
+    let text = text.trim_start_matches('\u{feff}').trim_end();
     for (i, line) in text.lines().enumerate() {
         let cells = line.split(',').map(str::trim).filter(|cell| !cell.is_empty());
         let list =

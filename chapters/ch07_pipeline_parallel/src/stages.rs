@@ -15,12 +15,18 @@ pub fn cut(
     chunks: usize,
     given: Option<&[usize]>,
 ) -> Result<Vec<Range<usize>>> {
+    ensure!(
+        given.is_some() || chunks <= layers.saturating_add(2),
+        "{chunks} chunks: the model's {layers} layers are for at most {} chunks",
+        layers + 2
+    );
     let counts = match given {
         Some(given) => given.to_vec(),
         None => even(layers, chunks),
     };
     let list: Vec<String> = counts.iter().map(usize::to_string).collect();
-    let (list, sum) = (list.join(","), counts.iter().sum::<usize>());
+    let sum = counts.iter().fold(0, |sum: usize, n| sum.saturating_add(*n));
+    let list = list.join(",");
     let list = match given {
         Some(_) => format!("--pp-layers {list}"),
         None => format!("{chunks} chunks of {list} layers"),
@@ -76,5 +82,7 @@ mod tests {
         says(4, 3, Some(&[2, 2][..]), "4 layers in 2 chunks, but the model has 4");
         says(4, 3, Some(&[2, 0, 2][..]), "has no layer");
         says(4, 7, None, "4 layers are for at most 6 chunks");
+        says(4, usize::MAX, None, "4 layers are for at most 6 chunks");
+        says(4, 2, Some(&[usize::MAX, 5][..]), "but the model has 4");
     }
 }

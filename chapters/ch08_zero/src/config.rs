@@ -14,8 +14,8 @@ const ENVIRONMENT: &str = "Environment:
   FERROTRON_TUNE  set to anything: show what was picked for each shape
   HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN  as for huggingface_hub";
 
-/// Train a small language model on several ranks, each with its part of every matrix
-/// and, in between, of every sequence.
+/// Train a small language model on several ranks, which divide among them what each of
+/// them would have: the optimizer's states, gradients, parameters.
 ///
 /// Without any flag: the preset `nano` on the stories in data/, for a minute or two.
 #[derive(Parser, Clone, Debug, Serialize)]

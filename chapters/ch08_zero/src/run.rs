@@ -15,6 +15,7 @@ use corpus::Split;
 use hub::ModelConfig;
 use params::{ParamBuilder, Params};
 use runlog::{Interrupt, Last, RunLog, Step};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::rc::Rc;
 
@@ -53,14 +54,11 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
     if let Some(file) = &config.trace {
         trace::check_writable(file)?;
     }
-    let inputs = inputs::open(config)?;
-    tensor_parallel::check(&inputs.model, config.tp)?;
-    stages::cut(
-        inputs.model.num_hidden_layers,
-        config.pp * config.chunks(),
-        given(config),
+    let plan = config.schedule.plan(
+        config.pp,
+        config.chunks(),
+        config.micro_batches(),
     )?;
-    check_ends(&inputs.model, &plan(config)?)?;
     let ranks = config.ranks();
     if let Some(processes) = comm::processes()? {
         ensure!(
@@ -72,7 +70,12 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
             config.dp
         );
     }
-    let each = |world| rank(config, &inputs, &interrupt, world);
+    let inputs = inputs::open(config)?;
+    tensor_parallel::check(&inputs.model, config.tp)?;
+    let layers = inputs.model.num_hidden_layers;
+    stages::cut(layers, plan.places.len(), given(config))?;
+    check_ends(&inputs.model, &plan)?;
+    let each = |world| rank(config, &inputs, &plan, &interrupt, world);
     Ok(match config.device {
         Device::Cpu => comm::launch(ranks, each)?,
         Device::Gpu => comm::launch_on_gpus(ranks, each)?,
@@ -100,6 +103,7 @@ pub struct Parts {
 pub fn build(
     config: &Config,
     inputs: &Inputs,
+    plan: &Plan,
     world: Group,
     threads: usize,
 ) -> Result<Parts> {
@@ -110,7 +114,6 @@ pub fn build(
     let dtype = config.precision.dtype();
     let layers = inputs.model.num_hidden_layers;
     let recompute = Recompute::new(config, layers)?;
-    let plan = plan(config)?;
     let cut = stages::cut(layers, plan.places.len(), given(config))?;
     let peers = mesh.data();
     let mut builder = ParamBuilder::new(config.seed, dtype).multiple_of(peers.size());
@@ -139,13 +142,17 @@ pub fn build(
     };
     let (zero, params) = Zero::new(config.zero.into(), params, &mesh, fill)?;
     let zero = Rc::new(zero);
-    let pipeline = Pipeline::new(model, plan, &mesh, dtype, zero.clone())?;
+    let pipeline = Pipeline::new(model, plan.clone(), &mesh, dtype, zero.clone())?;
     check_same_data(&inputs.data.train, mesh.model())?;
+    check_same_schedule(plan, mesh.world())?;
     let file = match &config.offload {
         Offload::None => None,
         Offload::File(path) => Some(zero::states_file(path, mesh.world().rank())?),
     };
-    let optimizer = AdamW::new(&params, &mesh, zero.clone(), file.as_ref())?;
+    let optimizer = AdamW::new(&params, &mesh, zero.clone(), file.as_ref())
+        .with_context(|| {
+            format!("the optimizer's states, with --offload {}", config.offload)
+        })?;
     Ok(Parts { mesh, params, zero, pipeline, optimizer })
 }
 
@@ -153,6 +160,7 @@ pub fn build(
 fn rank(
     config: &Config,
     inputs: &Inputs,
+    plan: &Plan,
     interrupt: &Interrupt,
     world: Group,
 ) -> Result<Outcome> {
@@ -170,7 +178,7 @@ fn rank(
         }
     };
     let Parts { mesh, params, zero, pipeline, mut optimizer } =
-        build(config, inputs, world, threads)?;
+        build(config, inputs, plan, world, threads)?;
     let world = mesh.world();
     // Measured by all at the same time.
     world.barrier("peak")?;
@@ -187,7 +195,7 @@ fn rank(
             log.say(&format!("computes on {}", device.name()));
         }
         if config.pp > 1 {
-            log.say(&picture(config)?);
+            log.say(&picture(config, plan)?);
         }
         if config.zero >= 2 && !pipeline.is_one_by_one() {
             log.say(
@@ -199,6 +207,7 @@ fn rank(
     }
 
     let (mut steps, mut communication, mut table) = (vec![], vec![], None);
+    let mut over = false;
     let trained = trace::record(config.trace.as_deref(), world, || {
         world.ledger().reset();
         let ended = train::train(
@@ -217,14 +226,17 @@ fn rank(
         )?;
         communication = world.ledger().lines();
         table = communication_table(world);
+        over = true;
         Ok(ended)
     });
-    // Before stage 3, what all had sent arrives though one of them failed.
-    let whole = match config.save.is_some() && (trained.is_ok() || config.zero < 3) {
+    // Before stage 3, what all had sent arrives though one of them failed. In stage 3
+    // all have to ask, also the rank whose trace cannot be written now.
+    let can = over || config.zero < 3;
+    let whole = match config.save.is_some() && can {
         true => zero.need_all(),
         false => Ok(()),
     };
-    let complete = whole.is_ok();
+    let complete = can && whole.is_ok();
     if trained.is_ok() {
         whole?;
     }
@@ -320,9 +332,22 @@ fn check_same_data(data: &Split, group: &Group) -> Result<()> {
     Ok(())
 }
 
-/// What each stage does in a step.
-fn plan(config: &Config) -> Result<Plan> {
-    config.schedule.plan(config.pp, config.chunks(), config.micro_batches())
+/// Checks that all stages follow one schedule: each process reads its file for itself,
+/// and messages do not say which micro-batch they are of.
+fn check_same_schedule(plan: &Plan, world: &Group) -> Result<()> {
+    let mut hasher = DefaultHasher::new();
+    plan.stages.hash(&mut hasher);
+    let own = hasher.finish() as i64;
+    let mut all = vec![0; world.size()];
+    world.all_gather("same schedule", &[own], &mut all)?;
+    let other = all.iter().position(|hash| *hash != own);
+    ensure!(
+        other.is_none(),
+        "rank {} has another --schedule than rank {}: give all the same file",
+        other.unwrap_or_default(),
+        world.rank()
+    );
+    Ok(())
 }
 
 /// Checks that gradients of a tied embedding reach both of its copies: these are summed
@@ -345,9 +370,13 @@ fn check_ends(model: &ModelConfig, plan: &Plan) -> Result<()> {
 
 /// What stages do in a step, drawn as far as it fits a terminal, and how long a stage
 /// has nothing to do.
-fn picture(config: &Config) -> Result<String> {
-    let timeline = plan(config)?.timeline(Costs::EQUAL)?;
-    let (idle, total) = plan::idle(&timeline, 0);
+fn picture(config: &Config, plan: &Plan) -> Result<String> {
+    let timeline = plan.timeline(Costs::EQUAL)?;
+    let (mut idle, mut total) = (0, 0);
+    for stage in 0..timeline.len() {
+        let (its, all) = plan::idle(&timeline, stage);
+        (idle, total) = (idle + its, total + all);
+    }
     let mut text = format!(
         "{}, {} micro-batches: if all passes take as long, a stage is idle for {:.0} % \
          of a step",

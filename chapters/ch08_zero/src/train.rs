@@ -19,7 +19,7 @@ const DIVERGED: &str = "no parameter was changed by this step. A lower --lr or a
 
 /// Trains for `config.steps` steps, or until the user interrupts; adds what each
 /// reported to `steps`. Every rank of the mesh does so, on its share of the data, and
-/// comes to the same losses, gradients and parameters.
+/// comes to the same losses, the same norm, and its part of the same parameters.
 ///
 /// With a loss scale, a step whose gradients overflow is skipped: it changes nothing
 /// but the scale, and the run goes on.

@@ -6,6 +6,7 @@ use memory::{Family, device};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::{self, Read as _, Seek, SeekFrom};
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,7 +106,8 @@ impl Buffer {
     /// nothing in the memory account.
     ///
     /// # Errors
-    /// `dtype` is not one of f64, f32, bf16 and f16, or the file cannot be mapped.
+    /// `dtype` is not one of f64, f32, bf16 and f16; the file cannot be mapped, or has no
+    /// room on its disk.
     pub fn mapped(
         dtype: DType,
         len: usize,
@@ -116,13 +118,16 @@ impl Buffer {
         let buffer = unsafe { Buffer::without_memory(dtype, len, Family::Other)? };
         let bytes = buffer.layout.size();
         let map = || {
-            file.set_len(file.metadata()?.len().max(start + bytes as u64))?;
+            // Written and not only mapped: a full disk is an error here, but the
+            // program's end by a signal where a mapped page finds no place.
+            let mut writer = file;
+            writer.seek(SeekFrom::Start(start))?;
+            io::copy(&mut io::repeat(0).take(bytes as u64), &mut writer)?;
             // SAFETY: nobody else has the file open: it has no name any more, or the
             // user was told that it is this program's alone.
             unsafe { MmapOptions::new().offset(start).len(bytes).map_mut(file) }
         };
         let mut map = map().map_err(Error::wrap)?;
-        map.fill(0);
         {
             let mut state = buffer.lock();
             state.start = NonNull::new(map.as_mut_ptr());
@@ -383,6 +388,28 @@ mod tests {
         buffer.release().unwrap();
         assert_eq!(gradients(), 0);
         assert!(buffer.write::<f64>(0..1).is_ok());
+    }
+
+    /// A page of a hole in a file may find no place on the disk when it is written.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_mapped_buffer_has_its_place_on_the_disk() {
+        use std::os::unix::fs::MetadataExt;
+        // Where what is written has its place at once.
+        let file = tempfile::tempfile_in("/dev/shm").unwrap();
+        let start = Buffer::mapped_bytes(DType::F32, 30_000);
+        for start in [0, start] {
+            let buffer = Buffer::mapped(DType::F32, 30_000, &file, start).unwrap();
+            let placed = file.metadata().unwrap().blocks() * 512;
+            assert!(placed >= start + 120_000, "{placed} bytes from {start}");
+            assert!(buffer.read::<f32>(0..30_000).unwrap().iter().all(|x| *x == 0.0));
+            buffer.write::<f32>(0..30_000).unwrap().fill(1.0);
+        }
+        // Cleared, whatever was there.
+        let again = Buffer::mapped(DType::F32, 30_000, &file, 0).unwrap();
+        assert!(again.read::<f32>(0..30_000).unwrap().iter().all(|x| *x == 0.0));
+        assert!(Buffer::mapped(DType::F32, 1, &File::open("/dev/full").unwrap(), 0)
+            .is_err());
     }
 
     #[test]

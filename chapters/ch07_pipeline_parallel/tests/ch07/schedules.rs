@@ -325,6 +325,8 @@ fn files_as_pytorch_writes_them() {
     assert_eq!(plan.stages, parse(&["0F0 0F1 0B0 0B1", "1F0 1F1 1B0 1B1"]));
     let windows = text.replace('\n', "\r\n");
     assert_eq!(plan_of(&windows, 2, 1, 2).unwrap().stages, plan.stages);
+    let marked = format!("\u{feff}{text}\n \n");
+    assert_eq!(plan_of(&marked, 2, 1, 2).unwrap().stages, plan.stages);
 }
 
 #[test]
@@ -344,8 +346,9 @@ fn what_a_file_gets_wrong_is_named() {
     says(good, &["1 lines: expected one for each of --pp 2"]);
     says(&good.repeat(3), &["3 lines: expected one for each of --pp 2"]);
     says("", &["it is empty"]);
+    says("0F0,1F0,1B0,0B0,0F1,1F1,1B1,0B1\n,\n", &["stage 1 has nothing to do"]);
     says(&good.repeat(2), &["chunk 0 is on stages 0 and 1"]);
-    says(&format!("{good}1F0,1B0\n"), &["chunk 1: 1 of 2 micro-batches"]);
+    says(&format!("{good}1F0,1B0\n"), &["chunk 1: 1 of 2 micro-batches", "--virtual"]);
     says(&format!("{good}1F0,1F2,1B0,1B2\n"), &["1F2, of 2 chunks and 2 micro"]);
     let missing = Schedule::File("/nowhere/schedule.csv".into());
     let error = format!("{:#}", missing.plan(2, 1, 2).unwrap_err());
@@ -372,7 +375,8 @@ fn numbers_of_chunks_that_do_not_fit_are_named() {
         says(schedule.clone(), 2, "1: more are for interleaved and zbv");
         says(schedule, 0, "1: more are for interleaved and zbv");
     }
-    says(Schedule::Interleaved, 1, "at least 2");
+    says(Schedule::Interleaved, 1, "2 to 1024");
+    says(Schedule::Interleaved, usize::MAX, "2 to 1024");
     says(Schedule::Zbv, 1, "2");
     says(Schedule::Zbv, 3, "2");
     says(Schedule::File("a.csv".into()), 0, "at least 1");

@@ -115,6 +115,24 @@ fn a_run_that_diverges_saves_what_it_has() {
     }
 }
 
+/// A trace that finds no room on its disk is an error at the end of all the work: the
+/// model is saved before it is said.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_trace_without_room_costs_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    for stage in ["--zero=1", "--zero=3"] {
+        let save = folder.path().join(stage);
+        let flag = format!("--save={}", save.display());
+        let output = program(&["--steps=1", "--trace=/dev/full", stage, &flag]);
+        let said = said(&output);
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("cannot write the trace `/dev/full`"), "{said}");
+        assert!(!said.contains("could not be saved"), "{said}");
+        assert!(save.join("model.safetensors").exists(), "{said}");
+    }
+}
+
 /// Ctrl-C reaches all ranks after the same step, in whatever parts the model is then;
 /// what was saved can be gone on with on another number of ranks.
 #[test]
