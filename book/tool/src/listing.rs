@@ -93,9 +93,7 @@ pub fn run(
         out.push_str(&output(&session.command, &lines, head, tail));
     }
     let class = match run.class() {
-        Class::Checked => {
-            "checked: must give the same whenever it is made again"
-        }
+        Class::Checked => "checked: must give the same whenever it is made again",
         Class::Recorded => "recorded",
     };
     let day = capture.date.split('T').next().unwrap_or_default();

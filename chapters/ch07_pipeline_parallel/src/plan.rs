@@ -61,7 +61,6 @@ impl Plan {
     pub fn new(stages: Vec<Vec<Action>>, chunks: usize, micros: usize) -> Result<Plan> {
         let mut places = vec![None; chunks];
         for (stage, actions) in stages.iter().enumerate() {
-            ensure!(!actions.is_empty(), "stage {stage} has nothing to do");
             let mut seen = HashSet::new();
             for action in actions {
                 let Action { pass, chunk, micro } = *action;
@@ -114,6 +113,9 @@ impl Plan {
             };
             let n = stages[*stage].iter().filter(here).count();
             ensure!(n == micros, "chunk {chunk}: {n} of {micros} micro-batches");
+        }
+        if let Some(stage) = stages.iter().position(Vec::is_empty) {
+            bail!("stage {stage} has nothing to do");
         }
         let places = places.into_iter().flatten().collect();
         let plan = Plan { stages, places, micros };

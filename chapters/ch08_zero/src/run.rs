@@ -54,11 +54,8 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
     if let Some(file) = &config.trace {
         trace::check_writable(file)?;
     }
-    let plan = config.schedule.plan(
-        config.pp,
-        config.chunks(),
-        config.micro_batches(),
-    )?;
+    let plan =
+        config.schedule.plan(config.pp, config.chunks(), config.micro_batches())?;
     let ranks = config.ranks();
     if let Some(processes) = comm::processes()? {
         ensure!(

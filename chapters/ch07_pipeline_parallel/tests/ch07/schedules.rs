@@ -257,6 +257,7 @@ fn what_cannot_be_carried_out_is_named() {
     refused(&["0F0 0B0", "0F1 0B1"], 1, 2, "chunk 0 is on stages 0 and 1");
     refused(&["0F0 0B0", "2F0 2B0"], 3, 1, "chunk 1 is on no stage");
     refused(&["0F0 0B0", ""], 2, 1, "chunk 1 is on no stage");
+    refused(&["0F0 1F0 1B0 0B0", ""], 2, 1, "stage 1 has nothing to do");
     refused(&["0F0 0B0 1F0 1B0"], 1, 1, "stage 0: 1F0, of 1 chunks and 1 micro");
     refused(&["0F0 0B0 0F1 0B1"], 1, 1, "stage 0: 0F1, of 1 chunks and 1 micro");
 }
@@ -379,5 +380,5 @@ fn numbers_of_chunks_that_do_not_fit_are_named() {
     says(Schedule::Interleaved, usize::MAX, "2 to 1024");
     says(Schedule::Zbv, 1, "2");
     says(Schedule::Zbv, 3, "2");
-    says(Schedule::File("a.csv".into()), 0, "at least 1");
+    says(Schedule::File("a.csv".into()), 0, "1 to 1024");
 }
