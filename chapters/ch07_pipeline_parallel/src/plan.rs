@@ -57,7 +57,8 @@ impl Plan {
     ///
     /// # Errors
     /// A stage has none, or an action is missing, is there twice or comes too early; a
-    /// chunk is on no stage or on two; or the stages wait for each other for ever: says who for what.
+    /// chunk is on no stage or on two; or the stages wait for each other for ever: says
+    /// who for what.
     pub fn new(stages: Vec<Vec<Action>>, chunks: usize, micros: usize) -> Result<Plan> {
         let mut places = vec![None; chunks];
         for (stage, actions) in stages.iter().enumerate() {

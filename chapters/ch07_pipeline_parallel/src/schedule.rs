@@ -185,8 +185,8 @@ impl Schedule {
             });
             return plan.with_context(|| {
                 format!(
-                    "the schedule {shown}, for {chunks} chunks on each stage (--virtual) \
-                     and {micros} micro-batches (--global-batch / --micro-batch / --dp)"
+                    "the schedule {shown}, for {chunks} chunks on each stage \
+                     (--virtual) and {micros} micro-batches (--global-batch / --micro-batch / --dp)"
                 )
             });
         }

@@ -106,8 +106,8 @@ impl Buffer {
     /// nothing in the memory account.
     ///
     /// # Errors
-    /// `dtype` is not one of f64, f32, bf16 and f16; the file cannot be mapped, or has no
-    /// room on its disk.
+    /// `dtype` is not one of f64, f32, bf16 and f16; the file cannot be mapped, or has
+    /// no room on its disk.
     pub fn mapped(
         dtype: DType,
         len: usize,
