@@ -49,8 +49,7 @@ pub fn run(config: &Config) -> Result<Vec<Outcome>> {
     if let Some(file) = &config.trace {
         trace::check_writable(file)?;
     }
-    let plan =
-        config.schedule.plan(config.pp, config.chunks(), config.micro_batches())?;
+    let plan = plan(config)?;
     let ranks = config.ranks();
     if let Some(processes) = comm::processes()? {
         ensure!(
@@ -254,6 +253,11 @@ fn check_same_data(data: &Split, group: &Group) -> Result<()> {
     Ok(())
 }
 
+/// What each stage does in a step.
+fn plan(config: &Config) -> Result<Plan> {
+    config.schedule.plan(config.pp, config.chunks(), config.micro_batches())
+}
+
 /// Checks that all stages follow one schedule: each process reads its file for itself,
 /// and messages do not say which micro-batch they are of.
 fn check_same_schedule(plan: &Plan, world: &Group) -> Result<()> {
@@ -262,14 +266,13 @@ fn check_same_schedule(plan: &Plan, world: &Group) -> Result<()> {
     let own = hasher.finish() as i64;
     let mut all = vec![0; world.size()];
     world.all_gather("same schedule", &[own], &mut all)?;
-    let other = all.iter().position(|hash| *hash != own);
-    ensure!(
-        other.is_none(),
-        "rank {} has another --schedule than rank {}: give all the same file",
-        other.unwrap_or_default(),
-        world.rank()
-    );
-    Ok(())
+    match all.iter().position(|hash| *hash != own) {
+        None => Ok(()),
+        Some(other) => bail!(
+            "rank {other} has another --schedule than rank {}: give all the same file",
+            world.rank()
+        ),
+    }
 }
 
 /// Checks that gradients of a tied embedding reach both of its copies: these are summed

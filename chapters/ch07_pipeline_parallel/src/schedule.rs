@@ -186,7 +186,8 @@ impl Schedule {
             return plan.with_context(|| {
                 format!(
                     "the schedule {shown}, for {chunks} chunks on each stage \
-                     (--virtual) and {micros} micro-batches (--global-batch / --micro-batch / --dp)"
+                     (--virtual) and {micros} micro-batches (--global-batch by \
+                     --micro-batch and --dp)"
                 )
             });
         }

@@ -3,7 +3,7 @@ use crate::small::{SEQ_LEN, Small, wide_models};
 use crate::tp::Rank;
 use crate::{Reference, covering};
 use anyhow::Result;
-use ch08_zero::run::{Parts, build};
+use ch08_zero::run::{Parts, build, plan};
 use ch08_zero::zero::Zero;
 use ch08_zero::{Config, evaluate, inputs, loss_scale::LossScale, train};
 use clap::Parser;
@@ -108,11 +108,12 @@ impl Case {
         let config = Config::try_parse_from(flags)?;
         config.check()?;
         let inputs = inputs::open(&config)?;
+        let plan = plan(&config)?;
         let interrupt = Interrupt::install()?;
         Ok(comm::launch(config.ranks(), |world: Group| {
             let _threads = ops::threads::own(1);
             let Parts { mesh, params, zero, pipeline, mut optimizer } =
-                build(&config, &inputs, world, 1)?;
+                build(&config, &inputs, &plan, world, 1)?;
             let mut steps = vec![];
             let ended = train::train(
                 &config,

@@ -1,7 +1,8 @@
 //! One model on four ranks in every way the chapters know: what a rank holds, and what
 //! it sends in a step. For the page *Which one, when?*.
 use anyhow::{Result, ensure};
-use ch08_zero::run::{Parts, build};
+use ch08_zero::plan::Plan;
+use ch08_zero::run::{Parts, build, plan};
 use ch08_zero::{Config, inputs, train};
 use clap::Parser;
 use comm::Group;
@@ -61,8 +62,9 @@ fn main() -> Result<()> {
         let config = Config::try_parse_from(all.split(' '))?;
         config.check()?;
         let inputs = inputs::open(&config)?;
+        let plan = plan(&config)?;
         let ranks = comm::launch_threads(config.ranks(), |world: Group| {
-            count(&config, &inputs, &interrupt, world)
+            count(&config, &inputs, &plan, &interrupt, world)
         })?;
         let most = ranks.into_iter().fold(Counts::default(), Counts::max);
         let Counts { parameters, gradients, states, activations, sent, calls } = most;
@@ -78,12 +80,13 @@ fn main() -> Result<()> {
 fn count(
     config: &Config,
     inputs: &inputs::Inputs,
+    plan: &Plan,
     interrupt: &Interrupt,
     world: Group,
 ) -> Result<Counts> {
     let _threads = ops::threads::own(1);
     let Parts { mesh, params, zero, pipeline, mut optimizer } =
-        build(config, inputs, world, 1)?;
+        build(config, inputs, plan, world, 1)?;
     let (world, data) = (mesh.world(), &inputs.data.train);
     let mut step = || -> Result<()> {
         let (mut steps, lr) = (vec![], inputs.max_lr);
