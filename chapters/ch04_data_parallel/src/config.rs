@@ -1,5 +1,5 @@
 //! What a run can be told.
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
@@ -272,6 +272,7 @@ impl Config {
     /// # Errors
     /// A value that no run can use; says which, and what would do.
     pub fn check(&self) -> Result<()> {
+        serde_json::to_value(self).context("no log could hold these flags")?;
         for (flag, value) in [
             ("--steps", self.steps as usize),
             ("--seq-len", self.seq_len),

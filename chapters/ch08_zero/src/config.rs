@@ -1,6 +1,6 @@
 //! What a run can be told.
 use crate::schedule::Schedule;
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use candle_core::DType;
 use clap::{Parser, ValueEnum};
 use serde::{Serialize, Serializer};
@@ -363,6 +363,7 @@ impl Config {
     /// # Errors
     /// A value that no run can use; says which, and what would do.
     pub fn check(&self) -> anyhow::Result<()> {
+        serde_json::to_value(self).context("no log could hold these flags")?;
         for (flag, value) in [
             ("--steps", self.steps as usize),
             ("--seq-len", self.seq_len),

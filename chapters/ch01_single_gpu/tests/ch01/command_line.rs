@@ -400,3 +400,18 @@ fn what_should_work_does() {
     let model = ["--model", model.to_str().unwrap(), "--tokenizer", "bytes"];
     succeeds(&[&file[..], &model].concat(), "");
 }
+
+/// The log begins with the flags, as JSON.
+#[test]
+#[cfg(unix)]
+fn a_name_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::OsStr::from_bytes(b"model\xff");
+    let folder = precious();
+    let mut program = program(folder.path(), &QUICK);
+    let output = program.arg("--save").arg(name).output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: no log could hold these flags: path"), "{said}");
+    assert!(fs::read_dir(folder.path()).unwrap().count() == 2, "it left something");
+}
