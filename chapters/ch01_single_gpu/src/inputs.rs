@@ -1,6 +1,6 @@
 //! What the flags come down to: a model, a tokenizer, data.
 use crate::{config::Config, presets};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use corpus::{Corpus, Tokenizer};
 use hub::{Folder, ModelConfig, Weights};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,12 @@ fn shipped(file: &str) -> PathBuf {
 pub fn open(config: &Config) -> Result<Inputs> {
     let random = config.is_random();
     let folder = if presets::is_preset(&config.model) {
+        ensure!(
+            !Path::new(&config.model).join("config.json").exists(),
+            "--model {0} is a preset, and here is also a folder {0} with a model: for \
+             the folder write --model ./{0}, for the preset start elsewhere",
+            config.model
+        );
         None
     } else {
         Some(Folder::open(&config.model).with_context(|| {
@@ -46,7 +52,19 @@ pub fn open(config: &Config) -> Result<Inputs> {
     let tokenizer = tokenizer(config, folder.as_ref())?;
     let (tokens, end) = (tokenizer.vocab_size(), tokenizer.end_of_document());
     let (model, weights) = match &folder {
-        Some(folder) => (folder.config()?, Some(folder.weights()?)),
+        Some(folder) => {
+            let (model, weights) = (folder.config()?, folder.weights()?);
+            weights.check_all_used(&model)?;
+            ensure!(
+                config.seq_len <= model.max_position_embeddings,
+                "--seq-len {} is longer than the {} tokens that {} was made for \
+                 (max_position_embeddings in its config.json)",
+                config.seq_len,
+                model.max_position_embeddings,
+                config.model
+            );
+            (model, Some(weights))
+        }
         None => (presets::preset(&config.model, tokens, end, config.seq_len)?, None),
     };
     if !random || config.tokenizer.is_some() {

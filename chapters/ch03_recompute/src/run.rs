@@ -4,7 +4,7 @@ use crate::inputs::{self, Inputs};
 use crate::loss_scale::LossScale;
 use crate::recompute::Recompute;
 use crate::{evaluate, model, optimizer, train, weights};
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use hub::ModelConfig;
 use params::{ParamBuilder, Params};
 use runlog::{Interrupt, Last, RunLog, Step};
@@ -85,7 +85,11 @@ pub fn run(config: &Config) -> Result<Outcome> {
     );
     // Whatever ended the training, what was learnt until then is not lost.
     if let Some(folder) = config.save.as_ref().filter(|_| !steps.is_empty()) {
-        weights::save(folder, &inputs.model, &params, &inputs.tokenizer)?;
+        let saved = weights::save(folder, &inputs.model, &params, &inputs.tokenizer);
+        match (&trained, saved) {
+            (Err(error), Err(also)) => bail!("{error:#}; and {also:#}"),
+            (_, saved) => saved?,
+        }
         let (step, folder) = (steps.len(), folder.display());
         log.say(&format!("saved the model in {folder}, after step {step}"));
     }

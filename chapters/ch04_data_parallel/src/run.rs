@@ -4,7 +4,7 @@ use crate::inputs::{self, Inputs};
 use crate::loss_scale::LossScale;
 use crate::recompute::Recompute;
 use crate::{evaluate, model, optimizer, replicas, train, weights};
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use comm::{Group, Layout, Mesh, Reduce};
 use hub::ModelConfig;
 use params::{ParamBuilder, Params};
@@ -130,11 +130,19 @@ fn rank(
     // Whatever ended the training, what was learnt until then is not lost.
     let folder = config.save.as_ref().filter(|_| !steps.is_empty());
     if let (Some(folder), Some(log)) = (folder, &mut log) {
-        weights::save(folder, &inputs.model, &params, &inputs.tokenizer)?;
+        let saved = weights::save(folder, &inputs.model, &params, &inputs.tokenizer);
+        match (&trained, saved) {
+            (Err(error) | Ok(Some(error)), Err(also)) => {
+                bail!("{error:#}; and {also:#}")
+            }
+            (_, saved) => saved?,
+        }
         let (step, folder) = (steps.len(), folder.display());
         log.say(&format!("saved the model in {folder}, after step {step}"));
     }
     if let Some(error) = trained? {
+        // None returns before all is saved: that would be a failure of its own.
+        world.barrier("saved")?;
         return Err(error);
     }
     let val_loss = evaluate::validation_loss(

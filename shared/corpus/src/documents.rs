@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// One document and where it came from, for errors.
@@ -68,13 +68,19 @@ pub(crate) fn size(path: &Path) -> Result<u64> {
 
 fn open(path: &Path) -> Result<File> {
     let name = path.display();
-    let file = File::open(path).with_context(|| {
+    let cannot = || {
         format!("cannot open the data file `{name}`; check the path and permissions")
-    })?;
-    if file.metadata().with_context(|| format!("cannot examine `{name}`"))?.is_dir() {
+    };
+    // Before it is opened: that waits for whoever is to fill a pipe.
+    let kind = std::fs::metadata(path).with_context(cannot)?;
+    if kind.is_dir() {
         bail!("`{name}` is a folder, expected a file; name the files in it");
     }
-    Ok(file)
+    ensure!(
+        kind.is_file(),
+        "`{name}` is a pipe or a device, expected a file: data is read more than once"
+    );
+    File::open(path).with_context(cannot)
 }
 
 fn read_whole(

@@ -61,7 +61,9 @@ impl Hub {
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_string(),
             cache,
-            token: variable("HF_TOKEN").or_else(saved_token),
+            token: variable("HF_TOKEN")
+                .map(|token| token.trim().to_string())
+                .or_else(saved_token),
             offline,
             progress: true,
             patience: Duration::from_secs(60),
@@ -114,6 +116,6 @@ mod tests {
         fs::write(home.path().join("token"), "from the file\n").unwrap();
         let home = ("HF_HOME", home.path().to_str().unwrap());
         assert_eq!(from(&[home]).token.as_deref(), Some("from the file"));
-        assert_eq!(from(&[home, ("HF_TOKEN", "t")]).token.as_deref(), Some("t"));
+        assert_eq!(from(&[home, ("HF_TOKEN", "t\n")]).token.as_deref(), Some("t"));
     }
 }

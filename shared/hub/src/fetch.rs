@@ -119,20 +119,31 @@ impl Hub {
 
     /// One file of a commit, from the cache or the hub, its length checked.
     fn file(&self, api: &Api, id: &str, commit: &str, file: &str) -> Result<PathBuf> {
-        if let Some(path) = self.snapshot(id, commit).map(|folder| folder.join(file))
-            && path.exists()
-        {
-            return Ok(path);
-        }
-        let repo: ApiRepo = api.repo(repo(id, commit));
-        let (name, progress) = (file.to_string(), self.progress);
-        let (path, expected) =
-            watch::attended(&self.endpoint, self.patience, move |watch| {
-                let watch = watch.of_file(progress);
-                let path = repo.download_with_progress(&name, watch.clone());
-                path.map(|path| (path, watch.state().expected))
-            })?
-            .map_err(|error| self.explain(id, commit, Some(file), error))?;
+        let (path, expected) = loop {
+            if let Some(path) =
+                self.snapshot(id, commit).map(|folder| folder.join(file))
+                && path.exists()
+            {
+                return Ok(path);
+            }
+            let repo: ApiRepo = api.repo(repo(id, commit));
+            let (name, progress) = (file.to_string(), self.progress);
+            let arrived =
+                watch::attended(&self.endpoint, self.patience, move |watch| {
+                    let watch = watch.of_file(progress);
+                    let path = repo.download_with_progress(&name, watch.clone());
+                    path.map(|path| (path, watch.state().expected))
+                })?;
+            match arrived {
+                // Another process is downloading it, such as another rank of this run;
+                // if that ends, so does its lock. hf-hub has waited for 5 seconds.
+                Err(ApiError::LockAcquisition(_)) => {}
+                arrived => {
+                    let explain = |error| self.explain(id, commit, Some(file), error);
+                    break arrived.map_err(explain)?;
+                }
+            }
+        };
         // hf-hub does not compare lengths: a proxy may end a download early, or answer
         // the request for the second half with the whole.
         let length = fs::metadata(&path)?.len();
@@ -167,10 +178,6 @@ impl Hub {
                     "the download of {what} broke off: {error}; try again: what has \
                      arrived is kept in {}",
                     self.cache.display()
-                ),
-                ApiError::LockAcquisition(lock) => anyhow!(
-                    "another process is downloading {what} (it holds {}); wait for it",
-                    lock.display()
                 ),
                 ApiError::InvalidResume => self.bad_part(&what, id),
                 error => {

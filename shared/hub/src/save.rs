@@ -249,7 +249,8 @@ impl TensorWriter<'_> {
     /// Appends the next elements, converted to the file's dtype.
     ///
     /// # Errors
-    /// More elements than the tensor has, or a disk that refuses.
+    /// More elements than the tensor has, one that is not finite, or a disk that
+    /// refuses.
     pub fn write<T: Scalar>(&mut self, values: &[T]) -> Result<()> {
         self.left = self.left.checked_sub(values.len()).ok_or_else(|| {
             anyhow!(
@@ -259,6 +260,13 @@ impl TensorWriter<'_> {
             )
         })?;
         for values in values.chunks(CHUNK) {
+            // Nobody could go on with it, and it would replace an older model.
+            ensure!(
+                values.iter().all(|value| value.to::<f64>().is_finite()),
+                "{} has numbers that are not finite: this model is of no use, and no \
+                 older one is replaced by it",
+                self.name
+            );
             self.bytes.clear();
             encode(self.dtype, values, &mut self.bytes);
             self.file.write(&self.bytes)?;

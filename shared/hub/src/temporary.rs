@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+
+use crate::weights::{INDEX, SINGLE};
 
 /// A file being written under a temporary name beside its final one. Dropped before
 /// [`Temporary::publish`], it is removed.
@@ -79,6 +81,17 @@ pub fn check_writable(folder: &Path) -> Result<()> {
         )
     };
     fs::create_dir_all(folder).with_context(advice)?;
+    for name in
+        [SINGLE, INDEX, "config.json", "tokenizer.json", "tokenizer_config.json"]
+    {
+        let path = folder.join(name);
+        ensure!(
+            !path.is_dir(),
+            "{} is a folder, where a file is to be saved: remove it, or choose another \
+             folder",
+            path.display()
+        );
+    }
     let mut probe = Temporary::create(&folder.join("probe")).with_context(advice)?;
     probe.write(b"can this folder be written to?").with_context(advice)?;
     probe.finish().with_context(advice)

@@ -1,12 +1,13 @@
 //! The weights of a folder: one safetensors file or several shards behind an index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
+use crate::config::ModelConfig;
 use crate::folder::{listing, read_small};
 use crate::header::SafetensorsFile;
 use crate::nearest::nearest;
@@ -73,6 +74,34 @@ impl Weights {
             weights.tensors.insert(name, file);
         }
         Ok(weights)
+    }
+
+    /// Checks that a model of `config` has a place for every tensor: who leaves some
+    /// out trains another model than the files hold.
+    ///
+    /// # Errors
+    /// There is none for some; says which is the first.
+    pub fn check_all_used(&self, config: &ModelConfig) -> Result<()> {
+        let used = config.tensors().into_iter().map(|tensor| tensor.name);
+        let used: BTreeSet<String> = used.collect();
+        // What is known without a file, or is there twice.
+        let known = |name: &str| {
+            name.ends_with("rotary_emb.inv_freq")
+                || config.tie_word_embeddings && name == "lm_head.weight"
+        };
+        let mut more =
+            self.names().filter(|name| !used.contains(*name) && !known(name));
+        // What is missing says more about a wrong name, and does when it is read.
+        let complete = used.iter().all(|name| self.find(name).is_some());
+        if let Some(first) = more.next().filter(|_| complete) {
+            bail!(
+                "the weights hold {first} and {} other tensors for which the model's \
+                 configuration has no place: are config.json and the weights of one \
+                 model?",
+                more.count()
+            );
+        }
+        Ok(())
     }
 
     /// The tensors' names, sorted.

@@ -225,12 +225,41 @@ fn tokenizers() {
     );
 }
 
+/// A model that diverged is of no use, and an older one in its place is.
+#[test]
+fn numbers_that_are_not_finite() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = tiny(Family::Llama);
+    let tensors = config.tensors();
+    save(dir.path(), &config, Dtype::F32, &tensors, write_values).unwrap();
+    let before = fs::read(dir.path().join("model.safetensors")).unwrap();
+    for bad in [f32::NAN, f32::INFINITY] {
+        let error = message(save(dir.path(), &config, Dtype::F32, &tensors, |t, w| {
+            let mut values = values(t);
+            if t.name == "model.norm.weight" {
+                *values.last_mut().unwrap() = bad;
+            }
+            w.write(&values)
+        }));
+        says(&error, &["model.norm.weight has numbers that are not finite"]);
+        assert_eq!(fs::read(dir.path().join("model.safetensors")).unwrap(), before);
+        assert_eq!(files(dir.path()), ["config.json", "model.safetensors"]);
+    }
+}
+
 #[test]
 fn folders_that_refuse() {
     let dir = tempfile::tempdir().unwrap();
     let good = dir.path().join("a/b/c");
     check_writable(&good).unwrap();
     assert!(files(&good).is_empty());
+    for name in ["model.safetensors", "tokenizer.json"] {
+        let taken = dir.path().join("taken");
+        fs::create_dir_all(taken.join(name)).unwrap();
+        let error = message(check_writable(&taken));
+        says(&error, &[name, "is a folder, where a file is to be saved"]);
+        fs::remove_dir_all(taken).unwrap();
+    }
     let file = dir.path().join("file");
     fs::write(&file, "kept").unwrap();
     for bad in [file.clone(), file.join("below"), "/proc/ferrotron".into()] {

@@ -1,4 +1,5 @@
-//! Ctrl-C: the first asks for a good end, the second ends at once.
+//! Ctrl-C: the first asks for a good end, the second ends at once. What a batch system
+//! or a closed terminal sends (SIGTERM, SIGHUP) counts as Ctrl-C.
 
 use crate::progress::say;
 use anyhow::{Result, anyhow};

@@ -16,26 +16,52 @@
 
 mod events;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use comm::Group;
 use events::Events;
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
+/// How a trace begins.
+const START: &[u8] = b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
+
 /// Checks that a trace can be written to `path`, and makes its folder if need be.
 ///
 /// # Errors
-/// It cannot.
+/// It cannot, or there is a file which is no trace.
 pub fn check_writable(path: &Path) -> Result<()> {
     let cannot = || format!("cannot write the trace to `{}`", path.display());
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).with_context(cannot)?;
     }
+    check_replaceable(path)?;
+    let new = !path.exists();
     File::options().append(true).create(true).open(path).with_context(cannot)?;
+    match new {
+        true => std::fs::remove_file(path).with_context(cannot),
+        false => Ok(()),
+    }
+}
+
+/// Checks that no more than an earlier trace is lost with what is in `path`: not the
+/// data, nor the log, which a user gave the same name.
+fn check_replaceable(path: &Path) -> Result<()> {
+    let mut start = vec![];
+    if path.metadata().is_ok_and(|file| file.is_file() && file.len() > 0) {
+        let file = File::open(path)
+            .and_then(|file| file.take(START.len() as u64).read_to_end(&mut start));
+        file.with_context(|| format!("cannot examine `{}`", path.display()))?;
+        ensure!(
+            start == START,
+            "`{}` is there and is no trace, so none is written over it: give the \
+             trace another name",
+            path.display()
+        );
+    }
     Ok(())
 }
 
@@ -61,7 +87,7 @@ pub fn record<T>(
         move |op, pass| passed.borrow_mut().push((op, pass, Instant::now()))
     };
     let result = ops::observe(observer, f).inspect_err(|_| {
-        if world.rank() == 0 {
+        if world.rank() == 0 && check_replaceable(path).is_ok() {
             // Whether or not it is there: the error of `f` is what matters.
             let _ = std::fs::remove_file(path);
         }
@@ -70,9 +96,10 @@ pub fn record<T>(
     events.add(&passed.take(), &world.ledger().take_spans());
     let all = gather(world, events.json().into_bytes())?;
     if world.rank() == 0 {
+        check_replaceable(path)?;
         let write = || -> Result<()> {
             let mut file = BufWriter::new(File::create(path)?);
-            file.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
+            file.write_all(START)?;
             file.write_all(&all.join(&b",\n"[..]))?;
             file.write_all(b"\n]}\n")?;
             Ok(file.flush()?)

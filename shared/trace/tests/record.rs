@@ -18,6 +18,7 @@ fn all_ranks_are_in_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("of/all/trace.json");
     trace::check_writable(&path).unwrap();
+    assert!(!path.exists(), "it only looked");
     let record = |world: Group| trace::record(Some(&path), &world, || train(&world));
     assert_eq!(launch(3, record).unwrap(), [0, 1, 2]);
     let text = std::fs::read_to_string(&path).unwrap();
@@ -54,4 +55,27 @@ fn a_failure_is_passed_on() {
     assert!(launch(2, fail).unwrap_err().to_string().contains("as asked"));
     assert!(trace::check_writable(Path::new("/proc/no/trace.json")).is_err());
     assert!(trace::check_writable(folder.path()).is_err());
+}
+
+/// A name that the user gave twice by mistake costs nothing but the trace.
+#[test]
+fn only_an_earlier_trace_is_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.jsonl");
+    let record = |world: Group| trace::record(Some(&path), &world, || train(&world));
+    launch(2, record).unwrap();
+    trace::check_writable(&path).unwrap();
+    launch(2, record).unwrap();
+    for text in ["{\"text\": \"precious\"}\n", "{"] {
+        std::fs::write(&path, text).unwrap();
+        let error = trace::check_writable(&path).unwrap_err().to_string();
+        assert!(error.contains("data.jsonl` is there and is no trace"), "{error}");
+        let error = launch(2, record).unwrap_err().to_string();
+        assert!(error.contains("is no trace"), "{error}");
+        let fail = |world: Group| -> anyhow::Result<()> {
+            trace::record(Some(&path), &world, || anyhow::bail!("as asked"))
+        };
+        launch(2, fail).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
 }

@@ -95,6 +95,8 @@ fn broken_data_is_named() {
     let words = ["15 tokens", "4001", "shorter seq_len"];
     refuses(at, &["--data", "short.txt", "--seq-len", "4000"], 1, &words);
     refuses(at, &["--data", "."], 1, &["`.` is a folder", "name the files in it"]);
+    #[cfg(unix)]
+    refuses(at, &["--data", "/dev/null"], 1, &["is a pipe or a device"]);
 }
 
 #[test]
@@ -279,6 +281,32 @@ fn unsupported_configurations_are_named() {
         fs::write(&path, sound.replace(from, to)).unwrap();
         refuses(at, &[&QUICK[..], &["--model", "model"]].concat(), 1, &words);
     }
+}
+
+/// A model is trained whole, or not at all.
+#[test]
+fn what_a_configuration_leaves_out_is_named() {
+    let folder = precious();
+    let at = folder.path();
+    copied_model(at);
+    let path = at.join("model/config.json");
+    let sound = fs::read_to_string(&path).unwrap();
+    let layers = "\"num_hidden_layers\": 3";
+    assert!(sound.contains(layers));
+    fs::write(&path, sound.replace(layers, "\"num_hidden_layers\": 2")).unwrap();
+    let words = ["model.layers.2.", "8 other tensors", "of one model?"];
+    let flags = [&QUICK[..], &["--model", "model"]].concat();
+    refuses(at, &flags, 1, &words);
+    let positions = "\"max_position_embeddings\": 128";
+    assert!(sound.contains(positions), "{sound}");
+    fs::write(&path, sound.replace(positions, "\"max_position_embeddings\": 15"))
+        .unwrap();
+    let words = ["--seq-len 16 is longer than the 15 tokens", "model was made for"];
+    refuses(at, &flags, 1, &words);
+    // A preset's name is the preset's.
+    fs::rename(at.join("model"), at.join("nano")).unwrap();
+    let words = ["--model nano is a preset", "write --model ./nano"];
+    refuses(at, &[&QUICK[..], &["--model", "nano"]].concat(), 1, &words);
 }
 
 #[test]

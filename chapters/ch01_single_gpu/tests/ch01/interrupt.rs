@@ -39,8 +39,11 @@ impl Running {
         }
     }
     fn press(&self) {
+        self.signal("-INT");
+    }
+    fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
     /// Waits for the end, for `limit` at most; what else was said is in `seen`.
     fn end(&mut self, limit: Duration) -> ExitStatus {
@@ -141,6 +144,29 @@ fn once_finishes_the_step_and_saves() {
     let again = program(folder.path(), &flags).output().unwrap();
     let text = String::from_utf8_lossy(&again.stderr);
     assert!(again.status.success(), "{text}");
+}
+
+/// What a batch system sends before it takes the machine, and a closed terminal.
+#[test]
+fn other_signals_save_too() {
+    for signal in ["-TERM", "-HUP"] {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = [
+            "--data=random",
+            "--steps=1000000",
+            "--seq-len=16",
+            "--micro-batch=2",
+            "--global-batch=4",
+            "--threads=1",
+            "--save=out",
+        ];
+        let mut run = Running::start(folder.path(), &flags);
+        run.until("step       3/1000000");
+        run.signal(signal);
+        let status = run.end(Duration::from_secs(20));
+        assert_eq!(status.code(), Some(130), "{signal}: {}", run.seen);
+        assert!(run.seen.contains("saved the model in out"), "{}", run.seen);
+    }
 }
 
 #[test]
