@@ -41,7 +41,7 @@ const TEMPERATURE: f64 = 0.8;
 /// `seq_len`, the length it was built for: nothing is cached between passes.
 ///
 /// # Errors
-/// A token that the tokenizer does not know.
+/// The model cannot compute, or its tokens are no text.
 pub fn sample(
     model: &Transformer,
     tokenizer: &Tokenizer,

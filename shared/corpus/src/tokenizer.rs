@@ -166,7 +166,8 @@ impl Tokenizer {
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, where
     /// transformers' `AutoTokenizer` finds them. Bytes need no file; those of another
-    /// tokenizer are removed, since they would not fit the model beside them.
+    /// tokenizer, which would not fit the model beside them, get `.old` behind their
+    /// names.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -175,8 +176,9 @@ impl Tokenizer {
             for name in ["tokenizer.json", "tokenizer_config.json"] {
                 let path = folder.join(name);
                 if path.exists() {
-                    fs::remove_file(&path).with_context(|| {
-                        format!("cannot remove the old `{}`", path.display())
+                    let aside = folder.join(format!("{name}.old"));
+                    fs::rename(&path, &aside).with_context(|| {
+                        format!("cannot move the old `{}` aside", path.display())
                     })?;
                 }
             }
