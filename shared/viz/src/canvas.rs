@@ -218,13 +218,15 @@ impl Canvas {
         let title = text::escape(title);
         let summary = text::escape(description.as_deref().unwrap_or(summary));
         let (width, widest) = (number(*width), number(width * 1.25));
+        // Visible beyond its edges: where none of the fonts is, another may be wider
+        // than was estimated.
         Ok(format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"viz\" \
              viewBox=\"0 0 {width} {height}\" role=\"img\" \
              aria-labelledby=\"viz-{id}-title viz-{id}-desc\" \
              font-family=\"{FONTS}\" font-size=\"{SIZE}\" \
              style=\"display:block;width:100%;max-width:{widest}px;height:auto;\
-             margin:0 auto;fill:{FG}\">\n\
+             margin:0 auto;overflow:visible;fill:{FG}\">\n\
              <title id=\"viz-{id}-title\">{title}</title>\n\
              <desc id=\"viz-{id}-desc\">{summary}</desc>\n\
              {}</svg>\n",

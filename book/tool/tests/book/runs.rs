@@ -45,7 +45,7 @@ fn runs_are_shown_and_their_numbers_stand_in_the_text() {
     assert_eq!(html.matches("more lines").count(), 1, "{html}");
     assert!(html.contains("<pre class=\"output\">end</pre>"), "{html}");
     assert!(
-        html.contains("checked: made again") && html.contains("; recorded."),
+        html.contains("checked: must give the same") && html.contains("; recorded."),
         "{html}"
     );
     let hash = html.split("<li>file data.txt <code>").nth(1).unwrap();
