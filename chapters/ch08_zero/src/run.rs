@@ -203,6 +203,7 @@ fn rank(
     }
 
     let (mut steps, mut communication, mut table) = (vec![], vec![], None);
+    // Whether training came to its end, on all ranks or on none.
     let mut over = false;
     let trained = trace::record(config.trace.as_deref(), world, || {
         world.ledger().reset();
